@@ -1,0 +1,64 @@
+"""What the handlers of the API may call: the domain services, by the verbs they need.
+
+The composition root builds one `Services`; tests build another of the same real services. Protocols keep
+the handlers independent of how a service is built, and say in one place which verbs the wire needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from roomtape.access.service import Access
+    from roomtape.clock import Clock
+    from roomtape.recording.spec import RecordingSpec, SubscribeLists
+    from roomtape.state.database import Database
+
+
+class StorageFileView(Protocol):
+    """One index file of a task: `user_id` "" in mixed mode, `track_type` video, audio or audio_video."""
+
+    @property
+    def user_id(self) -> str: ...
+    @property
+    def file_name(self) -> str: ...
+    @property
+    def track_type(self) -> str: ...
+    @property
+    def begin_ms(self) -> int: ...
+
+
+class RecordingView(Protocol):
+    """A task as Describe shows it; `status` is Idle, InProgress or Exited."""
+
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def files(self) -> list[StorageFileView]: ...
+
+
+class Recording(Protocol):
+    """The verbs of `roomtape.recording.service.RecordingService`."""
+
+    async def create(self, spec: RecordingSpec) -> str:
+        """Start a recorder; returns the TaskId."""
+        ...
+
+    async def describe(self, sdk_app_id: int, task_id: str) -> RecordingView: ...
+
+    async def modify(self, sdk_app_id: int, task_id: str, lists: SubscribeLists) -> str: ...
+
+    async def stop(self, sdk_app_id: int, task_id: str) -> str: ...
+
+
+@dataclass(slots=True)
+class Services:
+    """Everything a handler may use, built by the composition root."""
+
+    db: Database
+    clock: Clock
+    access: Access
+    recording: Recording
