@@ -1,1 +1,3 @@
-//! placeholder
+//! Sockets, threads and clocks: the only Rust in here that touches the operating system.
+
+pub mod mailbox;
