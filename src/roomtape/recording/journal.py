@@ -22,7 +22,7 @@ import os
 import struct
 import threading
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,49 +144,441 @@ class Recovered:
     truncated_bytes: int = 0
 
 
+@dataclass(slots=True)
+class _File:
+    """One journal file as its writer or reader knows it; `reach_ns`: highest dts of each stream in it."""
+
+    path: Path
+    epoch: int
+    number: int
+    length: int = 0
+    reach_ns: dict[int, int] = field(default_factory=dict)
+
+
+def _name(epoch: int, number: int) -> str:
+    return f"{epoch}-{number}.j"
+
+
+def _record(kind: int, body: bytes) -> bytes:
+    start = struct.pack("<BI", kind, len(body))
+    crc = google_crc32c.extend(google_crc32c.value(start), body)
+    return start + struct.pack("<I", crc) + body
+
+
+def _write_whole(fd: int, data: bytes, keep: int) -> None:
+    """Append `data` in one write(), or leave the file `keep` bytes long and raise DiskFull.
+
+    A full disk shows itself first as a short write without an error; truncating works on a full disk.
+    """
+    try:
+        written = os.write(fd, data)
+    except OSError as error:
+        os.ftruncate(fd, keep)
+        raise DiskFull(error.errno, error.strerror) from error
+    if written != len(data):
+        os.ftruncate(fd, keep)
+        raise DiskFull(errno.ENOSPC, f"short write, {written} of {len(data)} bytes")
+
+
 class Journal:
     """The writer (and reader back) of one task's journal.
 
-    `append`, `cut`, `declare` and `end` belong to one thread; `sync` may be called from another.
+    `append`, `cut`, `declare`, `end`, `window` and `forget` belong to one thread; `sync` may be called
+    from another.
     """
 
-    recovered: Recovered | None
-
     def __init__(self, directory: Path, epoch: int) -> None:
-        raise NotImplementedError
+        self.directory = directory
+        self.epoch = epoch
+        self.recovered: Recovered | None = None
+        self.streams: dict[int, StreamHead] = {}
+        self.outputs: dict[str, OutputHead] = {}
+        self.cuts: dict[str, list[Cut]] = {}
+        self.checkpoint: dict[str, Any] = {}
+        self._files: list[_File] = []  # oldest first; the last one is written if self._fd is open
+        self._index: dict[int, list[Entry]] = {}  # per stream, rising
+        self._fd: int | None = None
+        self._next_number = 0
+        self._lock = threading.Lock()  # over _fd and _unsynced, between the writer and sync()
+        self._unsynced: set[Path] = set()
+        self._new_names = False  # files made since the directory was last synced
+        self._broken_sync = False
 
     @classmethod
     def open(cls, directory: Path, epoch: int) -> Journal:
-        """Open the task's directory for `epoch`, recovering (and truncating) what earlier writers left."""
-        raise NotImplementedError
+        """Open the task's directory for `epoch`, recovering (and truncating) what earlier writers left.
+
+        Raises ValueError if a later epoch has written there: this writer has been replaced.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        journal = cls(directory, epoch)
+        journal._recover()
+        return journal
+
+    # --- writing -----------------------------------------------------------------------------------
 
     def declare(self, streams: Iterable[StreamHead], outputs: Iterable[OutputHead]) -> None:
         """Add or replace streams and outputs; the next record opens a new file whose HEAD names them."""
-        raise NotImplementedError
+        self.streams.update((stream.id, stream) for stream in streams)
+        self.outputs.update((output.key, output) for output in outputs)
+        self._leave_file()
 
     def append(self, packets: list[Packet], checkpoint: dict[str, Any]) -> None:
-        """Write one batch in one `write()`. Raises DiskFull after truncating back to the last whole one."""
-        raise NotImplementedError
+        """Write one batch in one `write()`: survives the death of this process when it returns.
+
+        Raises DiskFull after truncating back to the last whole batch; the caller keeps the batch and
+        tries again. ValueError for a stream that was not declared.
+        """
+        state = msgspec.json.encode(checkpoint)
+        entries = []
+        for packet in packets:
+            if packet.stream not in self.streams:
+                raise ValueError(f"stream {packet.stream} was not declared")
+            entries.append(
+                _ENTRY.pack(
+                    packet.stream, packet.flags, len(packet.data), packet.pts, packet.dts, packet.duration
+                )
+            )
+        body = b"".join(
+            [_COUNT.pack(len(packets), len(state)), *entries, *(packet.data for packet in packets), state]
+        )
+        file, offset = self._write(_BATCH, body)
+        self.checkpoint = checkpoint
+        offset += _RECORD.size + _COUNT.size + _ENTRY.size * len(packets)
+        for packet in packets:
+            self._note(file, packet, offset, len(packet.data))
+            offset += len(packet.data)
+        faults.reach("after-journal-write")
 
     def cut(self, output: str, piece_no: int, at_ns: int, *, discontinuity: bool = False) -> None:
-        """Piece `piece_no` of `output` begins at `at_ns`. The next batch opens a new file."""
-        raise NotImplementedError
+        """Piece `piece_no` of `output` begins at `at_ns`. The next batch opens a new file.
+
+        Raises DiskFull as `append` does; then nothing was cut.
+        """
+        if output not in self.outputs:
+            raise ValueError(f"output {output!r} was not declared")
+        cut = Cut(output, piece_no, at_ns, discontinuity)
+        self._write(_CUT, msgspec.msgpack.encode(cut))
+        _put_cut(self.cuts, cut)
+        self._leave_file()
 
     def end(self, checkpoint: dict[str, Any]) -> None:
-        """No more input for this stretch."""
-        raise NotImplementedError
+        """No more input for this stretch. Raises DiskFull as `append` does."""
+        self._write(_END, msgspec.json.encode(checkpoint))
+        self.checkpoint = checkpoint
 
     def sync(self) -> None:
-        """Make all that was written survive a power cut (fdatasync). Raises SyncFailed."""
-        raise NotImplementedError
+        """Make all that was written survive a power cut.
+
+        A failed fdatasync may have dropped pages, so the file is written anew from what is read back and
+        checked. Raises SyncFailed if that fails too.
+        """
+        with self._lock:
+            paths, self._unsynced = self._unsynced, set()
+            names, self._new_names = self._new_names, False
+        for path in sorted(paths):
+            try:
+                fd = os.open(path, os.O_RDONLY)
+            except FileNotFoundError:
+                continue  # covered and deleted meanwhile
+            try:
+                _fdatasync(fd)
+            except OSError as error:
+                self._copy_anew(path, error)
+            finally:
+                os.close(fd)
+        if names:
+            _sync_directory(self.directory)
 
     def close(self) -> None:
-        raise NotImplementedError
+        """Close the file in work; nothing is written."""
+        self._leave_file()
+
+    def _write(self, kind: int, body: bytes) -> tuple[_File, int]:
+        """Append one record, in a new file if there is none in work. Returns file and the record's offset."""
+        with self._lock:
+            if self._fd is None:
+                self._new_file()
+            assert self._fd is not None
+            file = self._files[-1]
+            offset = file.length
+            record = _record(kind, body)
+            _write_whole(self._fd, record, offset)
+            file.length += len(record)
+            self._unsynced.add(file.path)
+            return file, offset
+
+    def _new_file(self) -> None:
+        last = self._files[-1] if self._files else None
+        number = self._next_number
+        head = _FileHead(
+            epoch=self.epoch,
+            number=number,
+            streams=list(self.streams.values()),
+            outputs=list(self.outputs.values()),
+            cuts=[cut for cuts in self.cuts.values() for cut in cuts],
+            checkpoint=self.checkpoint,
+            previous=None if last is None else (last.epoch, last.number, last.length),
+        )
+        data = MAGIC + _record(_HEAD, msgspec.msgpack.encode(head))
+        path = self.directory / _name(self.epoch, number)
+        try:
+            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                raise DiskFull(error.errno, error.strerror) from error
+            raise
+        try:
+            _write_whole(fd, data, 0)
+        except OSError:
+            os.close(fd)
+            path.unlink()
+            raise
+        self._fd = fd
+        self._next_number = number + 1
+        self._files.append(_File(path, self.epoch, number, len(data)))
+        self._unsynced.add(path)
+        self._new_names = True
+
+    def _leave_file(self) -> None:
+        with self._lock:
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
+
+    def _copy_anew(self, path: Path, cause: OSError) -> None:
+        """Replace a file the disk refused to sync by a copy of its checked content."""
+        with self._lock:
+            try:
+                data = path.read_bytes()
+                good = sum(1 for _ in _records(data))  # raises _Torn where the content is not ours any more
+                copy = path.with_name(f".tmp-{path.name}")
+                fd = os.open(copy, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+                try:
+                    _write_whole(fd, data, 0)
+                    _fdatasync(fd)
+                finally:
+                    os.close(fd)
+                os.rename(copy, path)
+                _sync_directory(self.directory)
+            except (OSError, _Torn) as error:
+                raise SyncFailed(cause.errno, f"{path.name}: {cause.strerror}; copy: {error}") from error
+            assert good
+            if self._fd is not None and self._files[-1].path == path:
+                os.close(self._fd)  # it is the old inode's
+                self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+    def _note(self, file: _File, packet: Packet, offset: int, size: int) -> None:
+        stream = self.streams[packet.stream]
+        dts_ns = ticks_to_ns(packet.dts, stream.time_base_den)
+        what = packet.stream, packet.flags, packet.pts, packet.dts, packet.duration
+        entry = Entry(dts_ns, *what, file.path, offset, size)
+        entries = self._index.setdefault(packet.stream, [])
+        if entries and entry.dts_ns < entries[-1].dts_ns:
+            insort(entries, entry, key=lambda e: e.dts_ns)
+        else:
+            entries.append(entry)
+        file.reach_ns[packet.stream] = max(file.reach_ns.get(packet.stream, dts_ns), dts_ns)
+
+    # --- reading back ------------------------------------------------------------------------------
+
+    def entries(self, output: str, from_ns: int, to_ns: int | None) -> list[Entry]:
+        """Where the packets of `window` lie, without their payloads."""
+        found: list[Entry] = []
+        for stream in self.outputs[output].streams:
+            entries = self._index.get(stream, [])
+            first = bisect_left(entries, from_ns, key=lambda e: e.dts_ns)
+            last = len(entries) if to_ns is None else bisect_left(entries, to_ns, key=lambda e: e.dts_ns)
+            found += entries[first:last]
+        found.sort(key=lambda e: (e.dts_ns, e.stream, e.dts))
+        return found
 
     def window(self, output: str, from_ns: int, to_ns: int | None) -> list[Packet]:
-        """Packets of the output's streams with from_ns <= dts < to_ns (None: to the end), by (dts, stream)."""
-        raise NotImplementedError
+        """Packets of the output's streams with from_ns <= dts < to_ns (None: to the end), by (dts, stream).
+
+        Payloads are read from the files. Raises JournalBroken if a file is shorter than it was.
+        """
+        open_files: dict[Path, int] = {}
+        packets: list[Packet] = []
+        try:
+            for entry in self.entries(output, from_ns, to_ns):
+                fd = open_files.get(entry.file)
+                if fd is None:
+                    fd = open_files[entry.file] = os.open(entry.file, os.O_RDONLY | os.O_CLOEXEC)
+                data = os.pread(fd, entry.size, entry.offset)
+                if len(data) != entry.size:
+                    raise JournalBroken(f"{entry.file.name} ends before byte {entry.offset + entry.size}")
+                packets.append(Packet(entry.stream, entry.flags, entry.pts, entry.dts, entry.duration, data))
+        finally:
+            for fd in open_files.values():
+                os.close(fd)
+        return packets
 
     def forget(self, covered_until_ns: dict[str, int]) -> list[Path]:
-        """Delete whole files of which each packet is before `covered_until_ns` in every output it is in."""
-        raise NotImplementedError
+        """Delete whole files of which each packet is before `covered_until_ns` in every output it is in.
+
+        `covered_until_ns`: per output, the task time up to which committed pieces hold its packets. The
+        newest file always stays: it carries the checkpoint. Returns what was deleted.
+        """
+        covered: dict[int, int] = {}
+        for output in self.outputs.values():
+            until = covered_until_ns.get(output.key, -(1 << 62))
+            for stream in output.streams:
+                covered[stream] = min(covered.get(stream, until), until)
+        deleted = []
+        for file in self._files[:-1]:
+            if all(reach < covered.get(stream, 1 << 62) for stream, reach in file.reach_ns.items()):
+                faults.reach("before-delete")
+                file.path.unlink(missing_ok=True)
+                deleted.append(file.path)
+        if deleted:
+            gone = set(deleted)
+            self._files = [file for file in self._files if file.path not in gone]
+            for stream, entries in self._index.items():
+                self._index[stream] = [entry for entry in entries if entry.file not in gone]
+        for key, cuts in self.cuts.items():  # the cut that begins the first piece not covered stays
+            end = covered_until_ns.get(key)
+            while end is not None and len(cuts) > 1 and cuts[1].at_ns <= end:
+                del cuts[0]
+        return deleted
+
+    # --- recovery ----------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        found = sorted(
+            ((int(path.stem.split("-")[0]), int(path.stem.split("-")[1])), path)
+            for path in self.directory.glob("*.j")
+            if not path.name.startswith(".")
+        )
+        for copy in self.directory.glob(".tmp-*.j"):
+            copy.unlink()
+        if not found:
+            return
+        recovered = Recovered(last_epoch=found[-1][0][0])
+        if recovered.last_epoch > self.epoch:
+            raise ValueError(f"epoch {recovered.last_epoch} has written here, this is {self.epoch}")
+        self._next_number = max((key[1] + 1 for key, _ in found if key[0] == self.epoch), default=0)
+        torn = False
+        for (epoch, number), path in found:
+            if torn:  # what follows a tear is not trusted, even if it is valid
+                recovered.truncated_bytes += path.stat().st_size
+                path.unlink()
+            else:
+                torn = not self._read_file(_File(path, epoch, number), recovered)
+        _sync_directory(self.directory)
+        recovered.streams = dict(self.streams)
+        recovered.outputs = dict(self.outputs)
+        recovered.cuts = {key: list(cuts) for key, cuts in self.cuts.items()}
+        recovered.checkpoint = self.checkpoint
+        recovered.packets = sum(len(entries) for entries in self._index.values())
+        if self._files:
+            self.recovered = recovered
+
+    def _read_file(self, file: _File, recovered: Recovered) -> bool:
+        """Take in one file up to its first bad record and truncate it there. False if it was torn."""
+        data = file.path.read_bytes()
+        whole = True
+        end = 0
+        try:
+            for kind, offset, body in _records(data):
+                if kind == _HEAD:
+                    if not self._take_head(body):
+                        raise _Torn(0)
+                    recovered.ended = False
+                elif kind == _BATCH:
+                    self._take_batch(file, offset + _RECORD.size, body)
+                    recovered.ended = False
+                elif kind == _CUT:
+                    _put_cut(self.cuts, msgspec.msgpack.decode(body, type=Cut))
+                elif kind == _END:
+                    self.checkpoint = msgspec.json.decode(body)
+                    recovered.ended = True
+                end = offset + _RECORD.size + len(body)
+        except _Torn:
+            whole = False
+            recovered.truncated_bytes += len(data) - end
+        if end == 0:
+            file.path.unlink()
+            return whole
+        if not whole:
+            fd = os.open(file.path, os.O_WRONLY)
+            try:
+                os.ftruncate(fd, end)
+                _fdatasync(fd)
+            finally:
+                os.close(fd)
+        file.length = end
+        self._files.append(file)
+        return whole
+
+    def _take_head(self, body: bytes) -> bool:
+        """Take a file's HEAD; False if the file before it is shorter than it was when this one began."""
+        head = msgspec.msgpack.decode(body, type=_FileHead)
+        if head.previous is not None and self._files:
+            last = self._files[-1]
+            if (last.epoch, last.number) == head.previous[:2] and last.length < head.previous[2]:
+                return False
+        self.streams.update((stream.id, stream) for stream in head.streams)
+        self.outputs.update((output.key, output) for output in head.outputs)
+        for cut in head.cuts:
+            _put_cut(self.cuts, cut)
+        self.checkpoint = head.checkpoint
+        return True
+
+    def _take_batch(self, file: _File, start: int, body: bytes) -> None:
+        count, state_size = _COUNT.unpack_from(body)
+        offset = _COUNT.size + count * _ENTRY.size
+        for stream, flags, size, pts, dts, duration in _ENTRY.iter_unpack(body[_COUNT.size : offset]):
+            packet = Packet(stream, flags, pts, dts, duration, b"")
+            self._note(file, packet, start + offset, size)
+            offset += size
+        self.checkpoint = msgspec.json.decode(body[offset : offset + state_size])
+
+
+class _Torn(Exception):
+    """The records end here: what follows is cut short or does not match its checksum."""
+
+
+def _records(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Type, offset and body of each record; raises _Torn at the first that cannot be trusted."""
+    if data[: len(MAGIC)] != MAGIC:
+        raise _Torn(0)
+    offset = len(MAGIC)
+    first = True
+    while offset < len(data):
+        if offset + _RECORD.size > len(data):
+            raise _Torn(offset)
+        kind, length, crc = _RECORD.unpack_from(data, offset)
+        body = data[offset + _RECORD.size : offset + _RECORD.size + length]
+        start = data[offset : offset + 5]
+        if len(body) != length or google_crc32c.extend(google_crc32c.value(start), body) != crc:
+            raise _Torn(offset)
+        if (kind == _HEAD) != first or kind not in (_HEAD, _BATCH, _CUT, _END):
+            raise _Torn(offset)
+        first = False
+        yield kind, offset, body
+        offset += _RECORD.size + length
+    if first:
+        raise _Torn(offset)
+
+
+def _put_cut(cuts: dict[str, list[Cut]], cut: Cut) -> None:
+    """Keep cuts in the order of their numbers; a cut said again replaces the earlier one."""
+    row = cuts.setdefault(cut.output, [])
+    place = bisect_left(row, cut.piece_no, key=lambda c: c.piece_no)
+    if place < len(row) and row[place].piece_no == cut.piece_no:
+        row[place] = cut
+    else:
+        row.insert(place, cut)
+
+
+def _fdatasync(fd: int) -> None:
+    os.fdatasync(fd)
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
