@@ -1,3 +1,4 @@
 //! Sockets, threads and clocks: the only Rust in here that touches the operating system.
 
+pub mod event;
 pub mod mailbox;
