@@ -1,6 +1,6 @@
 """Every setting of the product: its name, type, range, default and meaning, in one tree of structs.
 
-A TOML file, then environment variables (`ROOMTAPE_SECTION__KEY`) on top. A leaf module.
+A TOML file, then environment variables (`ROOMTAPE_SECTION__KEY`) on top.
 
 Keys whose name ends in `_s` or `_ms` may also be written without that ending and with a unit in the
 value: `rooms.lost_after = "90s"` is `rooms.lost_after_s = 90`. `docs/settings.md` is generated from here.
@@ -19,6 +19,8 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
+
+from roomtape.process import write_private
 
 ENV_PREFIX = "ROOMTAPE_"
 CONFIG_FILE_ENV = "ROOMTAPE_CONFIG_FILE"
@@ -351,12 +353,8 @@ def load_effective(path: Path) -> Config:
 
 
 def save_effective(config: Config, path: Path) -> None:
-    """Write the whole configuration as JSON, mode 0600, replacing the file at once."""
-    temporary = path.with_name(f".tmp-{path.name}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(config)))
-    temporary.replace(path)
+    """Write the whole configuration as JSON, readable by its owner only."""
+    write_private(path, msgspec.json.format(msgspec.json.encode(config)))
 
 
 def split_address(text: str, key: str = "address") -> tuple[str, int]:
@@ -480,7 +478,7 @@ def _last(key: str) -> str:
 
 
 def _likeness(wrong: str, right: str) -> float:
-    """How near two names are: as wholes, or the wrong one to one word of the right one (`prot`, `http_port`)."""
+    """How near two names are, as wholes or to one word of the right one (`prot` and `http_port`)."""
     return max(
         difflib.SequenceMatcher(None, wrong, part).ratio() * weight
         for part, weight in [(right, 1.0), *((word, 0.9) for word in right.split("_"))]

@@ -11,6 +11,8 @@ import os
 import signal
 from pathlib import Path
 
+import msgspec
+
 LIFELINE_ENV = "ROOMTAPE_LIFELINE_FD"
 BEAT = b"."
 READY = b"R"
@@ -83,3 +85,47 @@ def rss_bytes(pid: int | None = None) -> int:
     except OSError:
         return 0
     return int(fields[1]) * _PAGE_BYTES
+
+
+class DevKeys(msgspec.Struct, kw_only=True):
+    """The credentials `roomtape dev` prints; made by the server at its first start in `dev`."""
+
+    secret_id: str
+    secret_key: str
+    sdk_app_id: int
+    app_secret_key: str
+    callback_key: str
+
+
+class ServerReport(msgspec.Struct, kw_only=True):
+    """Where the server really listens, told to the supervisor before READY (a port of 0 was picked)."""
+
+    http_host: str
+    http_port: int
+    webrtc_addrs: list[str]
+    rtmp_host: str
+    rtmp_port: int
+    tls: bool = False
+    dev: DevKeys | None = None
+
+
+REPORT_NAME = "server.json"
+
+
+def write_report(run_path: Path, report: ServerReport) -> None:
+    """Leave the report in the run directory, mode 0600, replacing an older one at once."""
+    write_private(run_path / REPORT_NAME, msgspec.json.encode(report))
+
+
+def read_report(run_path: Path) -> ServerReport:
+    """Raises OSError when there is none, msgspec.DecodeError when it is not one."""
+    return msgspec.json.decode((run_path / REPORT_NAME).read_bytes(), type=ServerReport)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file by one only its owner can read; never a half-written one."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+    temporary.replace(path)
