@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roomtape.errors import DomainError
+from roomtape.errors import DomainError, NotBuilt
 
 
 class TaskNotFound(DomainError):
@@ -25,5 +25,5 @@ class FeatureOff(DomainError):
     """Recording is switched off for this application."""
 
 
-class OptionNotSupported(DomainError):
+class OptionNotSupported(NotBuilt):
     """The request is valid, but this server does not do that yet."""

@@ -1,0 +1,82 @@
+"""The working files of tasks: where they lie, and when they go.
+
+One directory per task: journals, `pieces/`, `files/` (MP4, AAC), `index/` (playlists). Workers write the
+first three, the server writes `index/`. Names that start with `.tmp-` are unfinished.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class DiskLevels:
+    """Free space of the spool's file system against the three levels of `disk.*`."""
+
+    free_bytes: int
+    warn: bool
+    refuse: bool
+    pause: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """The spool of this node."""
+
+    root: Path
+
+    def task_dir(self, task_id: str) -> Path:
+        return self.root / task_id
+
+    def make(self, task_id: str) -> Path:
+        """The directories of a new task."""
+        base = self.task_dir(task_id)
+        for part in ("pieces", "files", "index"):
+            (base / part).mkdir(parents=True, exist_ok=True)
+        return base
+
+    def piece(self, task_id: str, name: str) -> Path:
+        return self.task_dir(task_id) / "pieces" / name
+
+    def file(self, task_id: str, name: str) -> Path:
+        return self.task_dir(task_id) / "files" / name
+
+    def index(self, task_id: str, name: str) -> Path:
+        return self.task_dir(task_id) / "index" / name
+
+    def write_index(self, task_id: str, name: str, text: str) -> Path:
+        """Write a playlist so that a reader sees the old one or the new one, never a part."""
+        path = self.index(task_id, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".tmp-{path.name}")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+        return path
+
+    def drop_piece(self, task_id: str, name: str) -> None:
+        """The piece is safe elsewhere and nothing will be made from it."""
+        self.piece(task_id, name).unlink(missing_ok=True)
+
+    def drop_task(self, task_id: str) -> None:
+        """Remove everything of a task that is over."""
+        shutil.rmtree(self.task_dir(task_id), ignore_errors=True)
+
+    def tasks(self) -> list[str]:
+        """All tasks that still have a directory."""
+        if not self.root.is_dir():
+            return []
+        return sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir())
+
+    def levels(
+        self, *, warn: tuple[float, float], refuse: tuple[float, float], pause: tuple[float, float]
+    ) -> DiskLevels:
+        """Measure the disk; each limit is (percent free, GB free), the smaller of the two counts."""
+        usage = shutil.disk_usage(self.root)
+
+        def below(limit: tuple[float, float]) -> bool:
+            return usage.free < min(usage.total * limit[0] / 100, limit[1] * 1e9)
+
+        return DiskLevels(usage.free, below(warn), below(refuse), below(pause))
