@@ -1,0 +1,151 @@
+"""Database: one writer, snapshots, wake-ups after commit; the same for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import sqlalchemy as sa
+
+from roomtape.clock import ManualClock, SystemClock
+from roomtape.state.database import Database, DatabaseUnavailable, announce
+from roomtape.state.schema import accounts
+
+
+async def _names(db: Database) -> list[str]:
+    async with db.read() as conn:
+        return list(await conn.scalars(sa.select(accounts.c.name).order_by(accounts.c.uin)))
+
+
+async def test_what_a_write_block_did_is_there_after_it(db: Database) -> None:
+    async with db.write() as conn:
+        await conn.execute(accounts.insert().values(uin=1, name="a", created_ms=5))
+    assert await _names(db) == ["a"]
+
+
+async def test_a_block_that_raises_leaves_nothing(db: Database) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with db.write() as conn:
+            await conn.execute(accounts.insert().values(uin=1, name="a", created_ms=5))
+            raise ZeroDivisionError
+    assert await _names(db) == []
+    async with db.write() as conn:  # and the writer is free again
+        await conn.execute(accounts.insert().values(uin=2, name="b", created_ms=5))
+    assert await _names(db) == ["b"]
+
+
+async def test_writers_come_one_after_the_other(db: Database) -> None:
+    """Read, yield, write: with two at a time an increment would be lost."""
+    async with db.write() as conn:
+        await conn.execute(accounts.insert().values(uin=1, app_id=0, created_ms=5))
+
+    async def increment() -> None:
+        async with db.write() as conn:
+            value = await conn.scalar(sa.select(accounts.c.app_id))
+            await asyncio.sleep(0)
+            await conn.execute(accounts.update().values(app_id=value + 1))
+
+    await asyncio.gather(*(increment() for _ in range(20)))
+    async with db.read() as conn:
+        assert await conn.scalar(sa.select(accounts.c.app_id)) == 20
+
+
+async def test_a_read_block_is_a_snapshot_and_does_not_wait_for_the_writer(db: Database) -> None:
+    async with db.read() as reader:
+        before = await reader.scalar(sa.select(sa.func.count()).select_from(accounts))
+        async with db.write() as conn:
+            await conn.execute(accounts.insert().values(uin=1, created_ms=5))
+            during = await reader.scalar(sa.select(sa.func.count()).select_from(accounts))
+        after = await reader.scalar(sa.select(sa.func.count()).select_from(accounts))
+    assert (before, during, after) == (0, 0, 0)
+    assert len(await _names(db)) == 1
+
+
+async def test_a_read_block_cannot_write(db: Database) -> None:
+    with pytest.raises((DatabaseUnavailable, sa.exc.DBAPIError)):
+        async with db.read() as conn:
+            await conn.execute(accounts.insert().values(uin=1, created_ms=5))
+    assert await _names(db) == []
+
+
+async def test_a_write_inside_a_write_is_refused_instead_of_waiting_for_ever(db: Database) -> None:
+    async with db.write():
+        with pytest.raises(RuntimeError, match="inside"):
+            async with db.write():
+                pass
+
+
+async def test_listeners_hear_of_a_commit_and_never_of_a_rollback(db: Database) -> None:
+    heard: list[int] = []
+    db.on_commit("topic", lambda: heard.append(1))
+    with pytest.raises(ZeroDivisionError):
+        async with db.write() as conn:
+            announce(conn, "topic")
+            raise ZeroDivisionError
+    assert heard == []
+    async with db.write() as conn:
+        announce(conn, "topic")
+        announce(conn, "topic")
+        announce(conn, "another")
+        assert heard == []
+    assert heard == [1]
+    async with db.write():
+        pass
+    assert heard == [1]
+
+
+async def test_rows_survive_closing_and_opening_again(database_url: str, clock: ManualClock) -> None:
+    db = await Database.open(database_url, clock)
+    await db.migrate()
+    async with db.write() as conn:
+        await conn.execute(accounts.insert().values(uin=1, name="kept 房", created_ms=2**53))
+    await db.close()
+    db = await Database.open(database_url, clock)
+    await db.migrate()
+    async with db.read() as conn:
+        row = (await conn.execute(sa.select(accounts.c.name, accounts.c.created_ms))).one()
+    assert tuple(row) == ("kept 房", 2**53)
+    await db.close()
+
+
+async def test_a_database_that_is_not_there_is_said_to_be_unavailable(tmp_path: object) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        await Database.open(f"postgresql://roomtape@/none?host={tmp_path}", SystemClock())
+    with pytest.raises(DatabaseUnavailable):
+        await Database.open(f"sqlite:///{tmp_path}/no/such/directory/x.db", SystemClock())
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "sqlite://", "sqlite:///:memory:"])
+async def test_other_databases_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="sqlite"):
+        await Database.open(url, SystemClock())
+
+
+async def test_sqlite_commits_reach_the_disk(tmp_path: object) -> None:
+    """WAL with synchronous=FULL (2) on the writer: a commit survives a power cut."""
+    db = await Database.open(f"sqlite:///{tmp_path}/x.db", SystemClock())
+    async with db.write() as conn:
+        mode = await conn.scalar(sa.text("PRAGMA journal_mode"))
+        synchronous = await conn.scalar(sa.text("PRAGMA synchronous"))
+        foreign_keys = await conn.scalar(sa.text("PRAGMA foreign_keys"))
+    assert (mode, synchronous, foreign_keys) == ("wal", 2, 1)
+    await db.close()
+
+
+async def test_a_file_locked_by_another_process_is_unavailable_and_then_works_again(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roomtape.state.database.BUSY_MS", 50)
+    db = await Database.open(f"sqlite:///{tmp_path}/x.db", SystemClock())
+    await db.migrate()
+    other = sa.create_engine(f"sqlite:///{tmp_path}/x.db")
+    with other.connect() as holder:
+        holder.exec_driver_sql("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseUnavailable):
+            async with db.write():
+                pass
+    other.dispose()
+    async with db.write() as conn:
+        await conn.execute(accounts.insert().values(uin=1, created_ms=5))
+    assert len(await _names(db)) == 1
+    await db.close()
