@@ -1,0 +1,225 @@
+"""Request signatures: TC3-HMAC-SHA256 and the older HmacSHA1 / HmacSHA256.
+
+Only bytes in, a verdict out: no clock, no key store. Clients differ in what they sign (which host text,
+which header case, which service name), so a signature is compared with an ordered list of candidates.
+Source: API docs > Signature v3 and > Signature, and what the official SDKs send, read 2026-11.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+ALGORITHM = "TC3-HMAC-SHA256"
+TERMINATOR = "tc3_request"
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+
+_REGIONS = (
+    *("ap-guangzhou", "ap-shanghai", "ap-nanjing", "ap-beijing", "ap-chengdu", "ap-chongqing"),
+    *("ap-hongkong", "ap-singapore", "ap-bangkok", "ap-jakarta", "ap-mumbai", "ap-seoul", "ap-tokyo"),
+    *("na-ashburn", "na-siliconvalley", "sa-saopaulo", "eu-frankfurt"),
+)
+OFFICIAL_HOSTS = (
+    "trtc.tencentcloudapi.com",
+    "trtc.intl.tencentcloudapi.com",
+    *(f"trtc.{region}.tencentcloudapi.com" for region in _REGIONS),
+)
+
+
+class BadAuthorization(Exception):
+    """The Authorization header cannot be read; the text says what is wrong with it."""
+
+
+class SignedHeaderAbsent(Exception):
+    """The signature covers a header the request does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """What a TC3 Authorization header says. `signed_headers` is the client's own list, in its order."""
+
+    secret_id: str
+    date: str
+    service: str
+    signed_headers: tuple[str, ...]
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tc3Request:
+    """What a TC3 signature covers. `headers` by lower-case name; `query` is the raw bytes after `?`."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: Mapping[str, str]
+    body: bytes
+    timestamp: str
+
+
+_FIELDS = re.compile(r"([A-Za-z]+)=(.*)", re.DOTALL)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_SIGNATURE = re.compile(r"[0-9a-f]{64}")
+
+
+def parse_authorization(value: str) -> Authorization:
+    """Read a TC3 Authorization header. Raises BadAuthorization."""
+    algorithm, space, rest = value.partition(" ")
+    if algorithm != ALGORITHM or not space:
+        raise BadAuthorization(f"the algorithm must be {ALGORITHM}")
+    if rest.startswith(" "):
+        raise BadAuthorization("one space must follow the algorithm")
+    fields: dict[str, str] = {}
+    for piece in rest.split(","):
+        match = _FIELDS.fullmatch(piece.strip(" "))
+        if match is None or match[1] in fields:
+            raise BadAuthorization("three fields name=value, split by commas, must follow the algorithm")
+        fields[match[1]] = match[2]
+    if fields.keys() != {"Credential", "SignedHeaders", "Signature"}:
+        raise BadAuthorization("the fields must be Credential, SignedHeaders and Signature")
+    scope = fields["Credential"].split("/")
+    if len(scope) != 4 or scope[3] != TERMINATOR:
+        raise BadAuthorization(f"Credential must be SecretId/Date/service/{TERMINATOR}")
+    secret_id, date, service, _ = scope
+    if not secret_id or not service or _DATE.fullmatch(date) is None:
+        raise BadAuthorization(f"Credential must be SecretId/Date/service/{TERMINATOR}")
+    names = tuple(fields["SignedHeaders"].split(";"))
+    if not {"content-type", "host"} <= set(names):
+        raise BadAuthorization("SignedHeaders must hold content-type and host")
+    if _SIGNATURE.fullmatch(fields["Signature"]) is None:
+        raise BadAuthorization("Signature must be 64 lower-case hexadecimal digits")
+    return Authorization(secret_id, date, service, names, fields["Signature"])
+
+
+def utc_date(timestamp: int) -> str:
+    """The date of a Unix time, as a credential scope writes it. Raises ValueError far outside our times."""
+    try:
+        return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d")
+    except (OverflowError, OSError) as error:
+        raise ValueError("no such date") from error
+
+
+def tc3_key(secret_key: str, date: str, service: str) -> bytes:
+    """The derived key k3 of a day and service."""
+    key = _hmac(("TC3" + secret_key).encode(), date)
+    return _hmac(_hmac(key, service), TERMINATOR)
+
+
+def payload_hash(request: Tc3Request) -> str:
+    """Lower-case hex of the hash of the body, of nothing for GET, or of the mark for an unsigned body."""
+    if request.headers.get("x-tc-content-sha256") == UNSIGNED_PAYLOAD:
+        return hashlib.sha256(UNSIGNED_PAYLOAD.encode()).hexdigest()
+    return hashlib.sha256(b"" if request.method == "GET" else request.body).hexdigest()
+
+
+def canonical_request(
+    request: Tc3Request, signed: Sequence[str], payload: str, *, path: str, host: str, lower: bool
+) -> str:
+    """The canonical request with one choice of path, host text and header value case."""
+    lines = []
+    for name in signed:
+        value = host if name == "host" else request.headers.get(name)
+        if value is None:
+            raise SignedHeaderAbsent(name)
+        value = value.strip(" \t")
+        lines.append(f"{name}:{value.lower() if lower else value}\n")
+    # Signed as received: clients order and encode their queries each in their own way.
+    query = request.query.decode("latin-1") if request.method == "GET" else ""
+    return "\n".join((request.method, path, query, "".join(lines), ";".join(signed), payload))
+
+
+def tc3_signature(key: bytes, authorization: Authorization, timestamp: str, canonical: str) -> str:
+    """Lower-case hex of the signature over one canonical request."""
+    digest = hashlib.sha256(canonical.encode("latin-1", "replace")).hexdigest()
+    scope = f"{authorization.date}/{authorization.service}/{TERMINATOR}"
+    return _hmac(key, f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest}").hex()
+
+
+def verify_tc3(
+    request: Tc3Request, authorization: Authorization, secret_key: str, hosts: Sequence[str]
+) -> bool:
+    """Whether the signature fits, trying each host text, both paths and both header value cases.
+
+    Raises SignedHeaderAbsent.
+    """
+    key = tc3_key(secret_key, authorization.date, authorization.service)
+    paths = ("/",) if request.path == "/" else ("/", request.path)
+    payload = payload_hash(request)
+    seen: set[str] = set()
+    for host in hosts:
+        for path in paths:
+            for lower in (True, False):
+                canonical = canonical_request(
+                    request, authorization.signed_headers, payload, path=path, host=host, lower=lower
+                )
+                if canonical in seen:
+                    continue
+                seen.add(canonical)
+                wanted = tc3_signature(key, authorization, request.timestamp, canonical)
+                if hmac.compare_digest(wanted, authorization.signature):
+                    return True
+    return False
+
+
+def v1_string(method: str, host: str, path: str, parameters: Mapping[str, str]) -> str:
+    """What a v1 signature covers: decoded parameters, sorted by name, joined without escaping."""
+    joined = "&".join(f"{name}={parameters[name]}" for name in sorted(parameters) if name != "Signature")
+    return f"{method}{host}{path}?{joined}"
+
+
+def v1_signature(secret_key: str, text: str, method: str | None) -> str:
+    """Base64 of the MAC; `method` "HmacSHA256" selects SHA-256, anything else (or None) SHA-1."""
+    digest = hashlib.sha256 if method == "HmacSHA256" else hashlib.sha1
+    mac = hmac.new(secret_key.encode(), text.encode("utf-8", "surrogateescape"), digest)
+    return base64.b64encode(mac.digest()).decode()
+
+
+def verify_v1(
+    method: str, path: str, parameters: Mapping[str, str], secret_key: str, hosts: Sequence[str]
+) -> bool:
+    """Whether the `Signature` among the decoded parameters fits, trying each host text and path."""
+    signature = parameters.get("Signature", "").encode()
+    paths = ("/",) if path == "/" else (path, "/")
+    for host in hosts:
+        for candidate in paths:
+            for named in _v1_names(parameters):
+                text = v1_string(method, host, candidate, named)
+                wanted = v1_signature(secret_key, text, parameters.get("SignatureMethod"))
+                if hmac.compare_digest(wanted.encode(), signature):
+                    return True
+    return False
+
+
+def host_candidates(host: str, forwarded: str | None, aliases: Sequence[str]) -> list[str]:
+    """Host texts a client may have signed, most likely first, without repeats.
+
+    Some clients drop the port, some put a whole URL into the Host header, some sign the name they were
+    configured with behind a gateway. `forwarded` is X-Forwarded-Host when a trusted proxy set it.
+    """
+    candidates = [host]
+    for text in (host, *([forwarded] if forwarded else [])):
+        lower = text.lower()
+        bare = re.sub(r"^https?://", "", lower)
+        candidates += [text, lower, bare, _without_port(bare)]
+    candidates += aliases
+    return list(dict.fromkeys(candidates))
+
+
+def _without_port(host: str) -> str:
+    return re.sub(r":\d+$", "", host)
+
+
+def _v1_names(parameters: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """The parameters, and once more with `_` as `.` in names: two of the SDKs sign it so."""
+    yield parameters
+    if any("_" in name for name in parameters):
+        yield {name.replace("_", "."): value for name, value in parameters.items()}
+
+
+def _hmac(key: bytes, text: str) -> bytes:
+    return hmac.new(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256).digest()
