@@ -25,7 +25,9 @@ def binaries() -> Path | None:
     """The directory of `initdb` and `postgres`, or None when PostgreSQL is not installed."""
     found = shutil.which("initdb")
     places = [*_PLACES, *([str(Path(found).resolve().parent)] if found else [])]
-    return next((Path(p) for p in places if Path(p, "initdb").exists() and Path(p, "postgres").exists()), None)
+    return next(
+        (Path(p) for p in places if Path(p, "initdb").exists() and Path(p, "postgres").exists()), None
+    )
 
 
 def _as_unprivileged() -> tuple[list[str], int | None]:

@@ -25,6 +25,7 @@ BUSY_MS = 5000  # how long a statement waits for SQLite's file lock before it fa
 READERS = 4
 
 _TOPICS = "roomtape.topics"
+_ORIGIN = "roomtape.origin"
 
 
 class DatabaseUnavailable(Exception):
@@ -42,6 +43,7 @@ class Database:
         self._lock = asyncio.Lock()
         self._owner: asyncio.Task[Any] | None = None
         self._listeners: dict[str, list[Callable[[], None]]] = {}
+        self._origin = ("", "")
 
     @classmethod
     async def open(cls, url: str, clock: Clock) -> Database:
@@ -102,6 +104,7 @@ class Database:
                 with _as_unavailable():
                     async with self._writer.begin() as conn:
                         conn.info[_TOPICS] = topics
+                        conn.info[_ORIGIN] = self._origin
                         yield conn
             finally:
                 self._owner = None
@@ -116,6 +119,10 @@ class Database:
             async with self._readers.begin() as conn:
                 yield conn
 
+    def set_origin(self, node_id: str, boot_id: str) -> None:
+        """Who writes: rows of this process's transactions can name it (`origin`)."""
+        self._origin = (node_id, boot_id)
+
     def on_commit(self, topic: str, listener: Callable[[], None]) -> None:
         """Call `listener` (quick, does not raise) after each commit that announced `topic`."""
         self._listeners.setdefault(topic, []).append(listener)
@@ -124,6 +131,12 @@ class Database:
 def announce(conn: AsyncConnection, topic: str) -> None:
     """Wake the listeners of `topic` once the transaction of `conn` is committed."""
     conn.info[_TOPICS].add(topic)
+
+
+def origin(conn: AsyncConnection) -> tuple[str, str]:
+    """(node_id, boot_id) of the process that owns this write transaction."""
+    node_id, boot_id = conn.info[_ORIGIN]
+    return node_id, boot_id
 
 
 class _as_unavailable:

@@ -1,0 +1,222 @@
+"""Facts of rooms: what monitoring and usage questions are answered from later.
+
+Rows are added, and completed once when the life, stay or track ends; nothing is rewritten. They are
+kept 15 days (answers reach back 14), metered spans 93. All functions work in the caller's transaction.
+
+Source: pages DescribeRoomInfo, DescribeUserInfo, DescribeCallDetailInfo, DescribeTrtcUsage, read 2026-11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from roomtape.state.database import origin
+from roomtape.state.schema import (
+    minutes,
+    quality_samples,
+    rooms,
+    stays,
+    track_sizes,
+    tracks,
+    user_events,
+)
+
+DAY_MS = 24 * 3600 * 1000
+KEEP_FACTS_MS = 15 * DAY_MS
+KEEP_MINUTES_MS = 93 * DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class RoomLife:
+    """One life of a room, from its first entry to its closing."""
+
+    id: int
+    comm_id: str
+
+
+def room_number(room_type: str, room_id: str) -> int:
+    """The middle part of a CommId: the number of an integer room, FNV-1a 32 of a string room's name."""
+    if room_type == "i":
+        return int(room_id)
+    value = 0x811C9DC5
+    for byte in room_id.encode():
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return value
+
+
+async def open_room(
+    conn: AsyncConnection,
+    *,
+    sdk_app_id: int,
+    room_type: str,
+    room_id: str,
+    creator: str,
+    at_ms: int,
+    scene: int = 1,
+    epoch: int = 0,
+) -> RoomLife:
+    """A room was created by `creator`. Raises IntegrityError when it is open already."""
+    number = room_number(room_type, room_id)
+    comm_id = f"{sdk_app_id}_{number}_{at_ms // 1000}"
+    life = await _insert(
+        conn,
+        rooms,
+        sdk_app_id=sdk_app_id,
+        room_type=room_type,
+        room_id=room_id,
+        room_number=number,
+        comm_id=comm_id,
+        scene=scene,
+        creator_user_id=creator,
+        created_ms=at_ms,
+        epoch=epoch,
+        **_from(conn),
+    )
+    return RoomLife(life, comm_id)
+
+
+async def close_room(conn: AsyncConnection, life: int, *, at_ms: int, cause: str) -> None:
+    """A room was closed: `cause` is emptied, dismissed or lost. The second time nothing happens."""
+    await conn.execute(
+        rooms.update()
+        .where(rooms.c.id == life, rooms.c.destroyed_ms.is_(None))
+        .values(destroyed_ms=at_ms, end_cause=cause)
+    )
+
+
+async def begin_stay(
+    conn: AsyncConnection, *, sdk_app_id: int, life: int, user_id: str, at_ms: int, **more: Any
+) -> int:
+    """A user entered; `more` are further columns of `stays`. Returns the stay's id."""
+    return await _insert(
+        conn,
+        stays,
+        sdk_app_id=sdk_app_id,
+        room_life=life,
+        user_id=user_id,
+        entered_ms=at_ms,
+        **{**_from(conn), **more},
+    )
+
+
+async def end_stay(conn: AsyncConnection, stay: int, *, at_ms: int, reason: int) -> None:
+    """A user left, with the Reason of callback 104. The second time nothing happens."""
+    await conn.execute(
+        stays.update()
+        .where(stays.c.id == stay, stays.c.left_ms.is_(None))
+        .values(left_ms=at_ms, reason_out=reason, seats="")
+    )
+
+
+async def begin_track(
+    conn: AsyncConnection,
+    *,
+    sdk_app_id: int,
+    life: int,
+    user_id: str,
+    kind: str,
+    codec: str,
+    at_ms: int,
+    **more: Any,
+) -> int:
+    """A track brought its first packet; `more` are further columns of `tracks`."""
+    return await _insert(
+        conn,
+        tracks,
+        sdk_app_id=sdk_app_id,
+        room_life=life,
+        user_id=user_id,
+        kind=kind,
+        codec=codec,
+        started_ms=at_ms,
+        **{**_from(conn), **more},
+    )
+
+
+async def end_track(conn: AsyncConnection, track: int, *, at_ms: int, cause: str) -> None:
+    """A track stopped. The second time nothing happens."""
+    await conn.execute(
+        tracks.update()
+        .where(tracks.c.id == track, tracks.c.stopped_ms.is_(None))
+        .values(stopped_ms=at_ms, stop_cause=cause)
+    )
+
+
+async def size_track(
+    conn: AsyncConnection, *, sdk_app_id: int, track: int, width: int, height: int, at_ms: int
+) -> None:
+    """A picture has this size from now on."""
+    await conn.execute(
+        track_sizes.insert().values(
+            sdk_app_id=sdk_app_id, track_id=track, width=width, height=height, at_ms=at_ms
+        )
+    )
+
+
+async def note_user_event(
+    conn: AsyncConnection,
+    *,
+    sdk_app_id: int,
+    life: int,
+    user_id: str,
+    event_id: int,
+    at_ms: int,
+    peer_id: str | None = None,
+    type: int = 0,
+    params: tuple[int, int] = (-1, -1),
+) -> None:
+    """Something of the vendor's event table happened to a user (by default of its own doing)."""
+    await conn.execute(
+        user_events.insert().values(
+            sdk_app_id=sdk_app_id,
+            room_life=life,
+            user_id=user_id,
+            peer_id=user_id if peer_id is None else peer_id,
+            type=type,
+            event_id=event_id,
+            param_one=params[0],
+            param_two=params[1],
+            at_ms=at_ms,
+        )
+    )
+
+
+async def add_quality(conn: AsyncConnection, samples: Sequence[dict[str, Any]]) -> None:
+    """Add samples of 5 seconds, one row of `quality_samples` each."""
+    if samples:
+        await conn.execute(quality_samples.insert(), list(samples))
+
+
+async def add_minutes(conn: AsyncConnection, spans: Sequence[dict[str, Any]]) -> None:
+    """Add metered spans, one row of `minutes` each."""
+    if spans:
+        await conn.execute(minutes.insert(), list(spans))
+
+
+async def prune(conn: AsyncConnection, now_ms: int) -> None:
+    """Delete the facts that are too old to be asked for. A room that is still open keeps its own."""
+    old = sa.select(rooms.c.id).where(rooms.c.destroyed_ms < now_ms - KEEP_FACTS_MS)
+    old_tracks = sa.select(tracks.c.id).where(tracks.c.room_life.in_(old))
+    await conn.execute(track_sizes.delete().where(track_sizes.c.track_id.in_(old_tracks)))
+    for table in (quality_samples, user_events, tracks, stays):
+        await conn.execute(table.delete().where(table.c.room_life.in_(old)))
+    await conn.execute(rooms.delete().where(rooms.c.destroyed_ms < now_ms - KEEP_FACTS_MS))
+    for table in (quality_samples, user_events):
+        await conn.execute(table.delete().where(table.c.at_ms < now_ms - KEEP_FACTS_MS))
+    await conn.execute(minutes.delete().where(minutes.c.to_ms < now_ms - KEEP_MINUTES_MS))
+
+
+async def _insert(conn: AsyncConnection, table: sa.Table, **values: Any) -> int:
+    row = await conn.scalar(table.insert().values(**values).returning(table.c.id))
+    assert isinstance(row, int)  # RETURNING of an integer key
+    return row
+
+
+def _from(conn: AsyncConnection) -> dict[str, str]:
+    node_id, boot_id = origin(conn)
+    return {"node_id": node_id, "boot_id": boot_id}
