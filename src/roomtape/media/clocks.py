@@ -1,0 +1,195 @@
+"""Where a track's media lies on the task's time line.
+
+A track counts in its own `pts`; the core stamps each frame with the instant of its capture, which jumps
+when a sender report arrives and drifts with the sender's crystal. These maps turn both into one rising
+position: sound is the master and moves against capture time by at most 0.5 %, a picture follows its
+user's sound by at most 5 % of the time that passes. Only a disagreement of a second and more moves a
+track at once (counted): its sender reset its clock, or stood still.
+
+Both are plain state: `state()` is JSON, and a map restored from it goes on exactly where it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from roomtape.media.frames import NS
+
+LATE_S = 0.5  # sound this much later than its pts says was not sent in time: what is missing is silence
+EARLY_S = 1.0  # and this much earlier: its pts jumped
+BEGIN_SLEW_S = 0.005  # below this nobody can tell; above it the map begins to move ...
+END_SLEW_S = 0.001  # ... and stops here
+SMOOTHING = 0.05  # per packet, 0.4 s for 20 ms packets: reports jitter, clocks do not
+SOUND_SLEW = 0.005
+PICTURE_SLEW = 0.05
+HISTORY_S = 0.6  # what a restarted decoder and coder may be fed again (TAPE: 400 ms of sound are kept)
+PICTURE_HZ = 90_000
+
+
+@dataclass(slots=True, frozen=True)
+class Placed:
+    """`length` samples of task time from `pos` on belong to this packet."""
+
+    pos: int
+    length: int
+
+
+@dataclass(slots=True)
+class SoundClock:
+    """Positions of one sound track in samples of task time.
+
+    rate: samples per second of the output; tick_den: ticks of `pts` per second.
+    """
+
+    rate: int
+    tick_den: int
+    next_pts: int | None = None
+    end: int = 0  # position after the last sample placed
+    error: float = 0.0  # smoothed capture minus position, samples
+    slewing: bool = False
+    most: float = SOUND_SLEW  # samples it may move per sample that passes
+    credit: float = 0.0  # samples it may move now
+    marks: list[list[int]] = field(default_factory=list)  # [pts, pos] from which on positions run with pts
+    resyncs: int = 0
+
+    def place(self, pts: int, length: int, capture: int) -> Placed | None:
+        """The place of a packet of `length` samples captured at position `capture`; None: it came too late.
+
+        A place never begins before the one before it ended.
+        """
+        if self.next_pts is None:
+            return self._anchor(pts, length, capture)
+        gap = self._samples(pts - self.next_pts)
+        if abs(gap) <= self._tolerance():
+            gap = 0
+        error = capture - (self.end + gap)
+        if error > LATE_S * self.rate or error < -EARLY_S * self.rate:
+            self.resyncs += 1
+            return self._anchor(pts, length, max(capture, self.end))
+        if gap < 0:
+            return None
+        pos = self.end + gap
+        self.error += (error - self.error) * SMOOTHING
+        stretched = length + self._step(length)
+        if gap or stretched != length or self.next_pts != pts:
+            self._mark(pts, pos)
+        self.end = pos + stretched
+        self.next_pts = pts + self._ticks(length)
+        if stretched != length:
+            self._mark(self.next_pts, self.end)
+        return Placed(pos, stretched)
+
+    def recall(self, pts: int) -> int | None:
+        """The position `pts` was given; None when that is further back than the map remembers."""
+        for mark_pts, pos in reversed(self.marks):
+            if mark_pts <= pts:
+                return pos + self._samples(pts - mark_pts)
+        return None
+
+    def skip_to(self, pos: int) -> None:
+        """The time line up to `pos` was filled meanwhile."""
+        self.end = max(self.end, pos)
+
+    @property
+    def error_ns(self) -> int:
+        """How far positions are behind (or before) capture time, smoothed."""
+        return round(self.error * NS / self.rate)
+
+    def state(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def restore(cls, state: dict[str, Any]) -> SoundClock:
+        return cls(**state)
+
+    def _anchor(self, pts: int, length: int, pos: int) -> Placed:
+        self.error = 0.0
+        self.slewing = False
+        self._mark(pts, pos)
+        self.end = pos + length
+        self.next_pts = pts + self._ticks(length)
+        return Placed(pos, length)
+
+    def _mark(self, pts: int, pos: int) -> None:
+        oldest = pts - int(HISTORY_S * self.tick_den)
+        keep = [m for m in self.marks if m[0] < pts]
+        while len(keep) > 1 and keep[1][0] <= oldest:
+            keep.pop(0)
+        self.marks = [*keep, [pts, pos]]
+
+    def _step(self, length: int) -> int:
+        off = abs(self.error) / self.rate
+        if self.slewing:
+            self.slewing = off > END_SLEW_S
+        else:
+            self.slewing = off > BEGIN_SLEW_S
+        if not self.slewing:
+            return 0
+        allowed = max(1.0, length * self.most)
+        self.credit = min(self.credit + length * self.most, allowed)
+        step = int(self.credit) if off > 4 * BEGIN_SLEW_S else min(1, int(self.credit))
+        self.credit -= step
+        return step if self.error > 0 else -step
+
+    def _tolerance(self) -> int:
+        """A time base coarser than a sample (RTMP: 1 ms) rounds each pts."""
+        return 0 if self.tick_den >= self.rate else 2 * self.rate // self.tick_den
+
+    def _samples(self, ticks: int) -> int:
+        return ticks * self.rate // self.tick_den
+
+    def _ticks(self, samples: int) -> int:
+        return samples * self.tick_den // self.rate
+
+
+@dataclass(slots=True)
+class PictureClock:
+    """Positions of one picture track in 1/90000 s of task time, always rising in dts."""
+
+    tick_den: int
+    offset: int | None = None  # position minus pts, 1/90000 s
+    last_in: int = 0  # dts of the source, in 1/90000 s
+    last_out: int | None = None
+    slewing: bool = False
+    resyncs: int = 0
+
+    def place(self, pts: int, dts: int, capture_ns: int, sound_error_ns: int = 0) -> tuple[int, int]:
+        """(pts, dts) of a picture captured at task time `capture_ns` whose user's sound is off by that much.
+
+        `sound_error_ns`: capture minus position of the sound; the picture takes the same error.
+        """
+        pts90, dts90 = self._hz90(pts), self._hz90(dts)
+        target = (capture_ns - sound_error_ns) * PICTURE_HZ // NS
+        if self.offset is None:
+            self.offset = target - pts90
+        error = target - (pts90 + self.offset)
+        if abs(error) > EARLY_S * PICTURE_HZ:
+            self.resyncs += 1
+            self.offset += error
+        else:
+            self.offset += self._step(error, max(0, dts90 - self.last_in))
+        self.last_in = dts90
+        out = dts90 + self.offset
+        if self.last_out is not None:
+            out = max(out, self.last_out + 1)
+        self.last_out = out
+        return max(pts90 + self.offset, out), out
+
+    def state(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def restore(cls, state: dict[str, Any]) -> PictureClock:
+        return cls(**state)
+
+    def _step(self, error: int, elapsed: int) -> int:
+        off = abs(error) / PICTURE_HZ
+        self.slewing = off > (END_SLEW_S if self.slewing else BEGIN_SLEW_S)
+        if not self.slewing:
+            return 0
+        step = min(abs(error), int(elapsed * PICTURE_SLEW))
+        return step if error > 0 else -step
+
+    def _hz90(self, ticks: int) -> int:
+        return ticks * PICTURE_HZ // self.tick_den

@@ -1,0 +1,225 @@
+"""The picture of one stream: frames of a track in, H.264 access units on the task's time line out.
+
+`KeptPicture` passes H.264 on as it came; `TranscodedPicture` turns VP8 into H.264 of the same size and
+the same frame times. Neither puts out anything before a key frame.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, Protocol
+
+import av
+
+from roomtape.media import h264
+from roomtape.media.clocks import PICTURE_HZ, PictureClock
+from roomtape.media.frames import KEY, PREROLL, Coded, TapFrame, Track
+
+FRAME_TICKS = PICTURE_HZ // 30  # taken for the last picture of a batch when there is nothing to tell by
+MAX_FRAME_TICKS = PICTURE_HZ
+
+
+class Picture(Protocol):
+    """What the driver of a recording needs of either kind. Positions are 1/90000 s of task time."""
+
+    size: tuple[int, int]
+    awaits_key: bool
+    last: int | None  # dts of the last access unit
+
+    def begin(self, track: Track, *, resume: bool = False) -> None:
+        """What follows is of this track: wait for its key frame. `resume`: go on with the restored clock."""
+
+    def push(self, frames: list[TapFrame], task0_ns: int, sound_error_ns: int = 0) -> list[Coded]: ...
+
+    def flush(self) -> list[Coded]: ...
+
+    @property
+    def dropped(self) -> int:
+        """Frames thrown away because no key frame came before them."""
+
+    def state(self) -> dict[str, Any]: ...
+
+
+class _Timed:
+    """What both kinds share: the clock, the size, waiting for a key frame."""
+
+    how = ""
+
+    def __init__(self) -> None:
+        self.size = (0, 0)
+        self.awaits_key = True
+        self.last: int | None = None
+        self._clock: PictureClock | None = None
+        self._frame_ticks = FRAME_TICKS
+        self._dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        return self._dropped
+
+    def begin(self, track: Track, *, resume: bool = False) -> None:
+        if self._clock is None or not resume:
+            self._clock = PictureClock(track.time_base_den, last_out=self.last)
+            self.awaits_key = True
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "how": self.how,
+            "size": list(self.size),
+            "awaits_key": self.awaits_key,
+            "last": self.last,
+            "frame_ticks": self._frame_ticks,
+            "clock": self._clock.state() if self._clock else None,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        width, height = state["size"]
+        self.size = (width, height)
+        self.awaits_key, self.last = state["awaits_key"], state["last"]
+        self._frame_ticks = state["frame_ticks"]
+        if state["clock"]:
+            self._clock = PictureClock.restore(state["clock"])
+
+    def _wanted(self, frame: TapFrame) -> bool:
+        if self.awaits_key and not frame.flags & KEY:
+            self._dropped += 1
+            return False
+        self.awaits_key = False
+        return True
+
+    def _place(self, frame: TapFrame, task0_ns: int, sound_error_ns: int) -> tuple[int, int]:
+        assert self._clock is not None
+        if self.last is not None:
+            self._clock.last_out = max(self._clock.last_out or self.last, self.last)
+        pts, dts = self._clock.place(frame.pts, frame.dts, frame.capture_ns - task0_ns, sound_error_ns)
+        self.last = dts
+        return pts, dts
+
+    def _lengths(self, coded: list[Coded]) -> None:
+        """A picture lasts until the next one; the last of a batch as long as the one before it."""
+        for one, following in pairwise(coded):
+            one.duration = self._frame_ticks = min(following.dts - one.dts, MAX_FRAME_TICKS)
+        if coded:
+            coded[-1].duration = self._frame_ticks
+
+
+class KeptPicture(_Timed):
+    """H.264 passed on byte for byte. A key frame of another size begins after a discontinuity."""
+
+    how = "kept"
+
+    def push(self, frames: list[TapFrame], task0_ns: int, sound_error_ns: int = 0) -> list[Coded]:
+        out: list[Coded] = []
+        for frame in frames:
+            if frame.flags & PREROLL or not self._wanted(frame):
+                continue
+            pts, dts = self._place(frame, task0_ns, sound_error_ns)
+            key = bool(frame.flags & KEY)
+            out.append(Coded(pts, dts, 0, frame.data, key, key and self._resized(frame.data)))
+        self._lengths(out)
+        return out
+
+    def flush(self) -> list[Coded]:
+        return []
+
+    @classmethod
+    def restore(cls, state: dict[str, Any]) -> KeptPicture:
+        self = cls()
+        self._restore(state)
+        return self
+
+    def _resized(self, data: bytes) -> bool:
+        size = h264.size(data)
+        if size is None or size == self.size:
+            return False
+        changed = self.size != (0, 0)
+        self.size = size
+        return changed
+
+
+class TranscodedPicture(_Timed):
+    """VP8 to H.264 without any frame held back, so that what was read is what was written.
+
+    A restored one decodes the frames before its position again (flagged PREROLL) and begins with an IDR.
+    """
+
+    how = "vp8"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._decoder = _vp8_decoder()
+        self._encoder: av.VideoCodecContext | None = None
+
+    def begin(self, track: Track, *, resume: bool = False) -> None:
+        super().begin(track, resume=resume)
+        self._decoder = _vp8_decoder()
+
+    def push(self, frames: list[TapFrame], task0_ns: int, sound_error_ns: int = 0) -> list[Coded]:
+        out: list[Coded] = []
+        for frame in frames:
+            preroll = bool(frame.flags & PREROLL)
+            if not preroll and not self._wanted(frame):
+                continue
+            try:
+                pictures = self._decoder.decode(av.Packet(frame.data))
+            except av.FFmpegError:
+                pictures = []
+            if preroll or not pictures:
+                continue
+            _pts, dts = self._place(frame, task0_ns, sound_error_ns)
+            out += self._encode(pictures[-1], dts, bool(frame.flags & KEY))
+        self._lengths(out)
+        return out
+
+    def flush(self) -> list[Coded]:
+        return []
+
+    @classmethod
+    def restore(cls, state: dict[str, Any]) -> TranscodedPicture:
+        self = cls()
+        self._restore(state)
+        return self
+
+    def _encode(self, picture: av.VideoFrame, at: int, key: bool) -> list[Coded]:
+        size = (picture.width, picture.height)
+        resized = size != self.size and self.size != (0, 0)
+        if self._encoder is None or size != self.size:
+            self._encoder = x264(*size)
+            self.size = size
+            key = True
+        picture.pts = at
+        picture.time_base = Fraction(1, PICTURE_HZ)
+        picture.pict_type = av.video.frame.PictureType.I if key else av.video.frame.PictureType.NONE
+        return [
+            Coded(at, at, 0, bytes(packet), packet.is_keyframe, resized)
+            for packet in self._encoder.encode(picture)
+        ]
+
+
+def x264(width: int, height: int, fps: int = 30) -> av.VideoCodecContext:
+    """An H.264 coder of our own that gives each picture back at once, parameter sets before each IDR."""
+    codec = av.CodecContext.create("libx264", "w")
+    assert isinstance(codec, av.VideoCodecContext)
+    codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
+    codec.time_base = Fraction(1, PICTURE_HZ)
+    codec.framerate = Fraction(fps)
+    codec.thread_count = 1
+    codec.gop_size = 10 * fps  # the source's key frames rule; this is only a bound
+    codec.options = {
+        "preset": "veryfast",
+        "crf": "23",
+        "x264-params": "bframes=0:rc-lookahead=0:sync-lookahead=0:sliced-threads=0:mbtree=0:repeat-headers=1",
+    }
+    return codec
+
+
+def restore_picture(state: dict[str, Any]) -> Picture:
+    return KeptPicture.restore(state) if state["how"] == "kept" else TranscodedPicture.restore(state)
+
+
+def _vp8_decoder() -> av.VideoCodecContext:
+    decoder = av.CodecContext.create("vp8", "r")
+    assert isinstance(decoder, av.VideoCodecContext)
+    decoder.thread_count = 1
+    return decoder
