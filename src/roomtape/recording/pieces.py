@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from roomtape.recording.journal import Journal
+from roomtape.media import adts, h264, ts
+from roomtape.recording import faults, names
+from roomtape.recording.journal import KEY, Journal, OutputHead, Packet, StreamHead, ticks_to_ns
+
+_MS = 1_000_000
+
+
+class PieceBroken(Exception):
+    """The file on the disk is not what was meant to be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadePiece:
     """A piece that stands under its final name, durable and checked. Times as in `PieceReady`."""
 
+    output: str
+    piece_no: int
     name: str
     path: Path
     size: int
@@ -23,7 +36,7 @@ class MadePiece:
     duration_us: int
     counters: dict[int, int]  # continuity counter per PID at its end
     packets: int
-    width: int
+    width: int  # of its first key picture, 0 without one
     height: int
     channels: int
     sample_rate: int
@@ -42,14 +55,170 @@ def make_piece(
     room_in_names: str,
     clock_wall_ms: int,
     prefix: str = "",
+    hole_follows: bool = False,
     demux: bool = False,
 ) -> MadePiece | None:
-    """Make piece `piece_no` of `output` from the journal packets with from_ns <= dts < to_ns.
+    """Make a piece of `output` from the journal's packets with from_ns <= dts < to_ns.
 
-    A pure function of those packets and `counters` (continuity counters at the end of the piece before;
-    {} after a discontinuity). `to_ns` None: to the end of the journal. None if there is no packet.
+    None if there are no packets.
+
+    A pure function of those packets and `counters`, the continuity counters at the end of the piece before
+    ({} after a discontinuity). `to_ns` None: to the end of the journal; then, and with `hole_follows` (the
+    next piece begins after a hole), the piece ends with its last packet and not at `to_ns`.
     `directory`: where pieces stand; `clock_wall_ms`: wall time of task time 0; `prefix`: "" or "ha<n>_";
-    `demux`: also have FFmpeg read the file. A file of the same bytes that already stands is kept.
-    Raises PieceBroken when the file on the disk is not what was meant; OSError (ENOSPC) from writing.
+    `demux`: also have FFmpeg take the file apart. A file of equal bytes under the final name is kept.
+    Raises PieceBroken when the file does not hold what was meant, OSError (ENOSPC) from writing.
     """
-    raise NotImplementedError
+    head = journal.outputs[output]
+    packets = journal.window(output, from_ns, to_ns)
+    if not packets:
+        return None
+    units = to_units(journal.streams, packets)
+    faults.reach("mid-mux")
+    data, ends = ts.renumber(ts.mux(units), counters)
+    end_ns = to_ns
+    if end_ns is None or hole_follows:
+        last_ns = max(_end_ns(journal.streams, packet) for packet in packets)
+        end_ns = last_ns if end_ns is None else min(last_ns, end_ns)
+    start_ms = _wall_ms(clock_wall_ms, from_ns)
+    name = names.piece_name(
+        sdk_app_id, room_in_names, head.user, head.media, head.type, start_ms, prefix=prefix
+    )
+    path = directory / name
+    write_durably(path, data, lambda written: _check(written, data, units, counters, demux))
+    width, height = _first_size(journal.streams, packets)
+    sound = _sound(journal.streams, head)
+    return MadePiece(
+        output=output,
+        piece_no=piece_no,
+        name=name,
+        path=path,
+        size=len(data),
+        md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
+        sha256=hashlib.sha256(data).hexdigest(),
+        start_ms=start_ms,
+        start_ns=from_ns,
+        end_ns=end_ns,
+        duration_us=(_wall_ms(clock_wall_ms, end_ns) - start_ms) * 1000,
+        counters=ends,
+        packets=len(packets),
+        width=width,
+        height=height,
+        channels=sound.channels if sound else 0,
+        sample_rate=sound.sample_rate if sound else 0,
+    )
+
+
+def to_units(streams: dict[int, StreamHead], packets: Sequence[Packet]) -> list[ts.TsUnit]:
+    """What the transport stream carries for these packets, in their order.
+
+    Times that do not rise within a PID (two streams of one kind that overlap) are moved up by one tick.
+    """
+    configs: dict[int, adts.AacConfig] = {}
+    last: dict[int, int] = {}
+    units = []
+    for packet in packets:
+        stream = streams[packet.stream]
+        pts, dts = (ts.to_clock(ticks, stream.time_base_den) for ticks in (packet.pts, packet.dts))
+        if stream.kind == "audio":
+            config = configs.get(stream.id)
+            if config is None:
+                config = configs[stream.id] = aac_config(stream)
+            pid, key = ts.AUDIO_PID, True
+            data = config.header(len(packet.data)) + packet.data
+        else:
+            pid, key = ts.VIDEO_PID, bool(packet.flags & KEY)
+            data = ts.delimited(packet.data)
+        dts = max(dts, last.get(pid, dts - 1) + 1)
+        last[pid] = dts
+        units.append(ts.TsUnit(pid, max(pts, dts), dts, key, data))
+    return units
+
+
+def aac_config(stream: StreamHead) -> adts.AacConfig:
+    """The configuration of a sound stream: by its extradata, else AAC-LC of its rate and channels."""
+    if stream.extradata:
+        return adts.AacConfig.parse(stream.extradata)
+    return adts.AacConfig(adts.AAC_LC, stream.sample_rate, stream.channels)
+
+
+def write_durably(path: Path, data: bytes, check: Callable[[Path], None]) -> None:
+    """Put `data` under `path` so that a power cut leaves all of it or nothing; equal bytes are left alone.
+
+    `check` is given the file before it gets its name, and what it raises is raised. Raises OSError. Only a
+    killed process leaves its temporary file (see `remove_leftovers`).
+    """
+    if path.exists() and path.read_bytes() == data:
+        check(path)
+        sync_path(path)
+        sync_path(path.parent)
+        return
+    temporary = path.with_name(f".tmp-{path.name}")
+    fd = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            written = os.write(fd, view)
+            view = view[written:]
+        os.fdatasync(fd)
+        check(temporary)
+    except (OSError, PieceBroken):
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(fd)
+    faults.reach("before-rename")
+    os.rename(temporary, path)
+    sync_path(path.parent)
+    faults.reach("after-rename")
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Delete the temporary files of writers that died; call it before the first writer of a directory."""
+    for path in directory.glob(".tmp-*"):
+        path.unlink(missing_ok=True)
+
+
+def sync_path(path: Path) -> None:
+    """fsync a file or a directory."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _check(
+    path: Path, data: bytes, units: Sequence[ts.TsUnit], counters: dict[int, int], demux: bool
+) -> None:
+    """Read the file back. Raises PieceBroken."""
+    on_disk = path.read_bytes()
+    try:
+        ts.check(on_disk, units, counters)
+        if demux:
+            ts.check_by_demuxing(on_disk, units)
+    except ts.TsBroken as error:
+        raise PieceBroken(f"{path.name}: {error}") from error
+    if on_disk != data:
+        raise PieceBroken(f"{path.name}: other bytes than were written")
+
+
+def _wall_ms(clock_wall_ms: int, task_ns: int) -> int:
+    return clock_wall_ms + task_ns // _MS
+
+
+def _end_ns(streams: dict[int, StreamHead], packet: Packet) -> int:
+    den = streams[packet.stream].time_base_den
+    return ticks_to_ns(max(packet.pts, packet.dts) + packet.duration, den)
+
+
+def _first_size(streams: dict[int, StreamHead], packets: Sequence[Packet]) -> tuple[int, int]:
+    for packet in packets:
+        if packet.flags & KEY and streams[packet.stream].kind == "video":
+            return h264.size(packet.data) or (0, 0)
+    return 0, 0
+
+
+def _sound(streams: dict[int, StreamHead], head: OutputHead) -> StreamHead | None:
+    of_output = (streams[stream] for stream in head.streams if stream in streams)
+    return next((stream for stream in of_output if stream.kind == "audio"), None)
