@@ -2,6 +2,7 @@
 //! bytes and times are arguments.
 #![forbid(unsafe_code)]
 
+pub mod log;
 pub mod types;
 
 pub use types::{
