@@ -337,13 +337,13 @@ class Rooms:
         if room.members:
             return
         if reason is Out.LOST or member.role is Role.ANCHOR or not room.scene.lingers:
-            self._close(room, "lost" if reason is Out.LOST else "empty")
+            self._close(room, "lost" if reason is Out.LOST else "emptied")
             return
         self._put(facts.room_emptied(room, self._clock.now_ms()))
         self._linger(room, LINGER_S)
 
     def _linger(self, room: Room, seconds: float) -> None:
-        self._timers.set(("linger", room.name.key), seconds, lambda: self._close(room, "empty"))
+        self._timers.set(("linger", room.name.key), seconds, lambda: self._close(room, "emptied"))
 
     def _close(self, room: Room, cause: str) -> None:
         if self._rooms.get(room.name.key) is not room or room.members:
@@ -469,9 +469,7 @@ class Rooms:
                     self._expect(room, member, seat)
             if not room.members:
                 left_s = LINGER_S - (now_ms - emptied.get(room.name.key, now_ms)) / 1000
-                self._timers.set(
-                    ("linger", room.name.key), max(left_s, 0), lambda r=room: self._close(r, "empty")
-                )  # type: ignore[misc]
+                self._linger(room, max(left_s, 0))
 
     def _expect(self, room: Room, member: Member, seat: Seat) -> None:
         def missed() -> None:
