@@ -151,8 +151,12 @@ async def within(clock: Clock, seconds: float, work: Awaitable[T]) -> T:
     Raises TimeoutError when the time is over; `work` is then cancelled and has ended.
     """
     task = asyncio.ensure_future(work)
-    timer = asyncio.ensure_future(clock.sleep(seconds))
+    timer: asyncio.Future[None] | None = None
     try:
+        await asyncio.sleep(0)  # what ends in its first step needs no timer
+        if task.done():
+            return task.result()
+        timer = asyncio.ensure_future(clock.sleep(seconds))
         await asyncio.wait({task, timer}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
@@ -160,6 +164,7 @@ async def within(clock: Clock, seconds: float, work: Awaitable[T]) -> T:
         await asyncio.gather(task, return_exceptions=True)
         raise TimeoutError(f"not finished in {seconds} s")
     finally:
-        timer.cancel()
-        task.cancel()
-        await asyncio.gather(timer, task, return_exceptions=True)
+        pending = [future for future in (task, timer) if future is not None and not future.done()]
+        for future in pending:
+            future.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)

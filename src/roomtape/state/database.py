@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from roomtape.clock import Clock
+from roomtape.errors import Unavailable
 from roomtape.state import migrations
 
 BUSY_MS = 5000  # how long a statement waits for SQLite's file lock before it fails, retryable
@@ -28,8 +29,11 @@ _TOPICS = "roomtape.topics"
 _ORIGIN = "roomtape.origin"
 
 
-class DatabaseUnavailable(Exception):
-    """The database cannot be reached or stays locked; nothing was committed, trying again is right."""
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached or stays locked; nothing was committed, trying again is right.
+
+    What the driver said (it may name hosts) is the error's cause, not its text.
+    """
 
 
 class Database:
@@ -149,7 +153,7 @@ class _as_unavailable:
         if isinstance(error, OperationalError | InterfaceError) or (
             isinstance(error, DBAPIError) and error.connection_invalidated
         ):
-            raise DatabaseUnavailable(str(error.orig)) from error
+            raise DatabaseUnavailable("the database does not answer") from error
 
 
 def _dump(value: object) -> str:
