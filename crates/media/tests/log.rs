@@ -722,7 +722,7 @@ fn walk(seed: u64, limits: Limits) -> (u64, u64, LogStats) {
         }
         match dice.roll(10) {
             0..=4 => {
-                for (track, key) in [(SOUND, true), (PICTURE, sent[&PICTURE] % 17 == 0)] {
+                for (track, key) in [(SOUND, true), (PICTURE, sent[&PICTURE].is_multiple_of(17))] {
                     let seq = sent.get_mut(&track).unwrap();
                     content.insert((track, *seq), at_ms * 90);
                     *seq += 1;
