@@ -12,7 +12,7 @@ from typing import Union
 import msgspec
 
 
-class _Message(msgspec.Struct, tag=True, kw_only=True, omit_defaults=True):
+class _Message(msgspec.Struct, tag=True, tag_field="message", kw_only=True, omit_defaults=True):
     """Base: encoded as a map with its type's name as the tag."""
 
 
