@@ -334,6 +334,8 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> Conf
     if path is None and env.get(CONFIG_FILE_ENV):
         path = Path(env[CONFIG_FILE_ENV])
     table = _normalise(_read_toml(path), Config, "")
+    if "dev" in table:  # it opens the console to everybody on the machine: never by a file
+        raise ConfigError("dev: no such key; `roomtape dev` is the command for it")
     for name, raw in sorted(env.items()):
         if name.startswith(ENV_PREFIX) and "__" in name:
             _put(table, name, raw)
@@ -539,7 +541,7 @@ def _settings(struct: type[msgspec.Struct], prefix: str) -> Iterator[Setting]:
             yield from _settings(inner, f"{prefix}{field.name}.")
         elif item is not None:
             yield from _settings(item, f"{prefix}{field.name}.<name>.")
-        else:
+        elif field.name != "dev":
             key = f"{prefix}{field.name}"
             yield Setting(
                 key=key,

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import resource
+import secrets
 import selectors
 import signal
 import socket
@@ -44,6 +45,7 @@ DEV_JSON = "dev.json"
 LOCK = "lock"
 EFFECTIVE = "effective.json"
 CONTROL = "supervisor.sock"
+ADMIN_TOKEN = "admin.token"  # who can read it may administer
 
 
 class SupervisorError(Exception):
@@ -122,6 +124,8 @@ class Supervisor:
             stack.callback((self.config.data_path / DEV_JSON).unlink, missing_ok=True)
             (self.config.data_path / DEV_JSON).unlink(missing_ok=True)
             save_effective(self.config, run_path / EFFECTIVE)
+            if not (run_path / ADMIN_TOKEN).exists():
+                write_private(run_path / ADMIN_TOKEN, secrets.token_urlsafe(32).encode())
             stack.enter_context(self._signal_pipe())
             self._listen()
             stack.callback(self._close)

@@ -1,0 +1,71 @@
+"""`roomtape app`: applications and their settings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from roomtape.cli import place
+from roomtape.cli.client import Admin
+from roomtape.cli.say import AsJson, show
+
+command = typer.Typer(help="Applications: create, list, show, set.", no_args_is_help=True)
+SdkAppId = Annotated[int, typer.Argument(metavar="SDKAPPID", help="The application.")]
+Url = Annotated[str | None, typer.Option(help="Where these callbacks go; empty: nowhere.")]
+COLUMNS = ("sdk_app_id", "name", "permission_control", "recording", "disabled", "callback_urls")
+
+
+@command.command("create")
+def create(
+    name: Annotated[str, typer.Option(help="What people call it.")] = "",
+    sdk_app_id: Annotated[int | None, typer.Option(help="Its number; default: the next free one.")] = None,
+    key: Annotated[str | None, typer.Option(help="The key for UserSigs; default: a new one.")] = None,
+    data_dir: place.DataDir = place.DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Make an application; its key for UserSigs is shown now and never again."""
+    show(Admin(data_dir).post("/apps", name=name, sdk_app_id=sdk_app_id, key=key), as_json)
+
+
+@command.command("list")
+def list_apps(data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) -> None:
+    """List the applications."""
+    show(Admin(data_dir).get("/apps"), as_json, COLUMNS)
+
+
+@command.command("show")
+def show_app(sdk_app_id: SdkAppId, data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) -> None:
+    """Show one application."""
+    show(Admin(data_dir).get(f"/apps/{sdk_app_id}"), as_json)
+
+
+@command.command("set")
+def set_app(
+    sdk_app_id: SdkAppId,
+    callback_key: Annotated[str | None, typer.Option(help="Signs callbacks; empty: unsigned.")] = None,
+    room_url: Url = None,
+    media_url: Url = None,
+    record_url: Url = None,
+    relay_url: Url = None,
+    ingest_url: Url = None,
+    permission_control: Annotated[bool | None, typer.Option(help="Every user needs a PrivateMapKey.")] = None,
+    recording: Annotated[bool | None, typer.Option(help="Recordings are permitted.")] = None,
+    disabled: Annotated[
+        bool | None, typer.Option("--disabled/--enabled", help="Switch it off or on.")
+    ] = None,
+    data_dir: place.DataDir = place.DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Change an application; at once, without a restart."""
+    given = {
+        "room": room_url, "media": media_url, "record": record_url, "relay": relay_url, "ingest": ingest_url,
+    }  # fmt: skip
+    members: dict[str, Any] = {
+        "callback_key": callback_key,
+        "urls": {kind: url for kind, url in given.items() if url is not None},
+        "permission_control": permission_control,
+        "recording": recording,
+        "disabled": disabled,
+    }
+    show(Admin(data_dir).patch(f"/apps/{sdk_app_id}", **members), as_json)

@@ -1,0 +1,56 @@
+"""The command: its verbs, and what an error looks like (one line on stderr: what, why, what to do)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from roomtape.cli import app as app_verb
+from roomtape.cli import callback, config, demo, dev, doctor, key, node, record, room, serve, usersig
+from roomtape.cli.say import Failure
+from roomtape.config import ConfigError
+from roomtape.supervisor import SupervisorError
+
+command = typer.Typer(
+    name="roomtape",
+    help="Rooms and recordings of your own, spoken to in the TencentCloud API 3.0 of TRTC.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+command.command("dev")(dev.dev)
+command.command("serve")(serve.serve)
+command.command("demo")(demo.demo)
+command.add_typer(app_verb.command, name="app")
+command.add_typer(key.command, name="key")
+command.add_typer(usersig.command, name="usersig")
+command.add_typer(room.command, name="room")
+command.add_typer(record.command, name="record")
+command.add_typer(callback.command, name="callback")
+command.command("node")(node.node)
+command.command("doctor")(doctor.doctor)
+command.add_typer(config.command, name="config")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line. Returns the exit code: 0 done, 1 failed, 2 wrong usage."""
+    try:
+        code = command(args=list(arguments), prog_name="roomtape", standalone_mode=False)
+    except (Failure, ConfigError, SupervisorError) as error:
+        return _complain(str(error), 1)
+    except typer.TyperException as error:
+        return _complain(error.format_message(), error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"roomtape: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,337 @@
+"""The admin interface: JSON under /admin/api for the command line, over the same services as the API.
+
+Every request carries the token of `run/admin.token`: who can read the data directory may administer.
+A browser page of somebody else cannot have it, so a listener on loopback is safe from it.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from roomtape.access.service import FIRST_UIN, Access, ApiKey, App
+from roomtape.access.tickets import Right
+from roomtape.callbacks.service import CallbackService
+from roomtape.console import reading
+from roomtape.errors import DomainError
+from roomtape.state.database import Database
+from roomtape.tasks.workers import Workers
+
+PREFIX = "/admin/api"
+
+
+@dataclass(slots=True)
+class Administration:
+    """What the admin interface works with, wired by the composition root."""
+
+    db: Database
+    access: Access
+    callbacks: CallbackService
+    workers: Workers
+    run_path: Path
+
+
+class Refused(Exception):
+    """The request cannot be carried out; the text says why."""
+
+    def __init__(self, text: str, status: int = 400) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class NewApp(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    name: str = ""
+    sdk_app_id: int | None = None
+    key: str | None = None
+    uin: int | None = None
+
+
+class AppChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Members left out stay as they are; an empty URL or key removes it."""
+
+    callback_key: str | None = None
+    urls: dict[str, str] = {}
+    permission_control: bool | None = None
+    recording: bool | None = None
+    disabled: bool | None = None
+
+
+class NewKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    name: str = ""
+    uin: int | None = None
+    sdk_app_ids: list[int] | None = None
+
+
+class KeyChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    disabled: bool
+
+
+class NewTicket(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    sdk_app_id: int
+    user: str
+    expire_s: int = 86_400
+    room: str | None = None
+    room_type: str = "s"
+    rights: int = 255
+
+
+class Replay(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    id: int
+
+
+class Test(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    sdk_app_id: int
+    kind: str = "room"
+
+
+Handler = Callable[[Administration, Request], Awaitable[Any]]
+
+
+def routes(administration: Administration) -> list[Route]:
+    """The interface's routes, for the composition root to mount."""
+
+    def route(path: str, method: str, handler: Handler) -> Route:
+        async def endpoint(request: Request) -> Response:
+            return await _answer(administration, handler, request)
+
+        return Route(PREFIX + path, endpoint, methods=[method])
+
+    return [
+        route("/apps", "GET", list_apps),
+        route("/apps", "POST", create_app),
+        route("/apps/{sdk_app_id:int}", "GET", show_app),
+        route("/apps/{sdk_app_id:int}", "PATCH", change_app),
+        route("/keys", "GET", list_keys),
+        route("/keys", "POST", create_key),
+        route("/keys/{secret_id}", "PATCH", change_key),
+        route("/usersig", "POST", issue_ticket),
+        route("/rooms", "GET", list_rooms),
+        route("/rooms/{sdk_app_id:int}/{room_type}/{room_id}", "GET", show_room),
+        route("/recordings", "GET", list_recordings),
+        route("/recordings/{task_id}", "GET", show_recording),
+        route("/callbacks", "GET", list_callbacks),
+        route("/callbacks/replay", "POST", replay_callback),
+        route("/callbacks/test", "POST", test_callback),
+        route("/workers", "GET", list_workers),
+    ]
+
+
+async def _answer(administration: Administration, handler: Handler, request: Request) -> Response:
+    try:
+        _admit(administration, request)
+        return _json(await handler(administration, request))
+    except Refused as refused:
+        return _json({"error": str(refused)}, refused.status)
+    except msgspec.ValidationError as error:
+        return _json({"error": str(error)}, 400)
+    except msgspec.DecodeError:
+        return _json({"error": "the body is not JSON"}, 400)
+    except (DomainError, ValueError) as error:
+        return _json({"error": str(error)}, 409)
+
+
+def _admit(administration: Administration, request: Request) -> None:
+    token = (administration.run_path / "admin.token").read_text().strip()
+    given = request.headers.get("authorization", "")
+    if not token or not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        raise Refused("the admin token is missing or wrong; it is in run/admin.token", 401)
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+# --- applications and keys ------------------------------------------------------------------------
+
+
+async def list_apps(admin: Administration, request: Request) -> Any:
+    return [_app(app) for app in await admin.access.apps()]
+
+
+async def create_app(admin: Administration, request: Request) -> Any:
+    wanted = msgspec.json.decode(await request.body(), type=NewApp)
+    app, key = await admin.access.create_app(
+        wanted.name,
+        uin=wanted.uin or await _first_account(admin),
+        sdk_app_id=wanted.sdk_app_id,
+        key=wanted.key,
+    )
+    return {**_app(app), "app_secret_key": key.reveal()}
+
+
+async def show_app(admin: Administration, request: Request) -> Any:
+    sdk_app_id = request.path_params["sdk_app_id"]
+    app = await admin.access.app(sdk_app_id)
+    if app is None:
+        raise Refused(f"there is no application {sdk_app_id}", 404)
+    return _app(app)
+
+
+async def change_app(admin: Administration, request: Request) -> Any:
+    sdk_app_id = request.path_params["sdk_app_id"]
+    change = msgspec.json.decode(await request.body(), type=AppChange)
+    access = admin.access
+    for kind, url in change.urls.items():
+        if url and not url.startswith(("http://", "https://")):
+            raise Refused(f"{kind}-url: {url!r} must begin with http:// or https://")
+    if change.callback_key and not (change.callback_key.isascii() and change.callback_key.isalnum()):
+        raise Refused("the callback key takes letters and digits only")
+    if change.callback_key and len(change.callback_key) > 32:
+        raise Refused("the callback key takes at most 32 characters")
+    if change.urls or change.callback_key is not None:
+        await access.set_callbacks(sdk_app_id, change.urls, change.callback_key)
+    if change.permission_control is not None:
+        await access.set_permission_control(sdk_app_id, change.permission_control)
+    if change.recording is not None:
+        await access.set_recording(sdk_app_id, change.recording)
+    if change.disabled is not None:
+        await access.disable_app(sdk_app_id, change.disabled)
+    return await show_app(admin, request)
+
+
+async def list_keys(admin: Administration, request: Request) -> Any:
+    return [_key(key) for key in await admin.access.keys()]
+
+
+async def create_key(admin: Administration, request: Request) -> Any:
+    wanted = msgspec.json.decode(await request.body(), type=NewKey)
+    uin = wanted.uin or await _first_account(admin)
+    key = await admin.access.create_key(uin, wanted.name, sdk_app_ids=wanted.sdk_app_ids)
+    return {
+        "secret_id": key.secret_id,
+        "secret_key": key.secret_key.reveal(),
+        "uin": uin,
+        "name": wanted.name,
+    }
+
+
+async def change_key(admin: Administration, request: Request) -> Any:
+    secret_id = request.path_params["secret_id"]
+    change = msgspec.json.decode(await request.body(), type=KeyChange)
+    await admin.access.disable_key(secret_id, change.disabled)
+    return {"secret_id": secret_id, "disabled": change.disabled}
+
+
+async def issue_ticket(admin: Administration, request: Request) -> Any:
+    """A UserSig, and with a room also a PrivateMapKey for it."""
+    wanted = msgspec.json.decode(await request.body(), type=NewTicket)
+    sig = await admin.access.issue_user_sig(wanted.sdk_app_id, wanted.user, wanted.expire_s)
+    answer = {"sdk_app_id": wanted.sdk_app_id, "user": wanted.user, "user_sig": sig.reveal()}
+    if wanted.room is not None:
+        if wanted.room_type not in ("s", "i"):
+            raise Refused("room_type is s (string) or i (integer)")
+        ticket = await admin.access.issue_ticket(
+            wanted.sdk_app_id,
+            wanted.user,
+            "s" if wanted.room_type == "s" else "i",
+            wanted.room,
+            wanted.expire_s,
+            Right(wanted.rights),
+        )
+        answer["private_map_key"] = ticket.reveal()
+    return answer
+
+
+async def _first_account(admin: Administration) -> int:
+    """The account new things belong to when none is named: the first one, made if there is none."""
+    there = [account.uin for account in await admin.access.accounts() if account.owner_uin is None]
+    return there[0] if there else (await admin.access.create_account("operator", uin=FIRST_UIN)).uin
+
+
+def _app(app: App) -> dict[str, Any]:
+    return {
+        "sdk_app_id": app.sdk_app_id,
+        "uin": app.uin,
+        "name": app.name,
+        "permission_control": app.permission_control,
+        "recording": app.recording_enabled,
+        "disabled": app.blocked,
+        "callback_urls": dict(app.callback_urls),
+        "callback_key_set": app.callback_key is not None,
+    }
+
+
+def _key(key: ApiKey) -> dict[str, Any]:
+    return {
+        "secret_id": key.secret_id,
+        "uin": key.account.uin,
+        "name": key.name,
+        "sdk_app_ids": sorted(key.sdk_app_ids) if key.sdk_app_ids is not None else None,
+        "disabled": key.disabled,
+        "created_ms": key.created_ms,
+    }
+
+
+# --- what goes on ---------------------------------------------------------------------------------
+
+
+def _number(request: Request, name: str) -> int | None:
+    raw = request.query_params.get(name)
+    if raw is None:
+        return None
+    if not raw.isdigit():
+        raise Refused(f"{name}: {raw!r} is not a number")
+    return int(raw)
+
+
+async def list_rooms(admin: Administration, request: Request) -> Any:
+    closed = request.query_params.get("closed") == "true"
+    return await reading.rooms(admin.db, _number(request, "sdk_app_id"), closed=closed)
+
+
+async def show_room(admin: Administration, request: Request) -> Any:
+    path = request.path_params
+    found = await reading.room(admin.db, path["sdk_app_id"], path["room_type"], path["room_id"])
+    if found is None:
+        raise Refused(f"there was no room {path['room_id']} in application {path['sdk_app_id']}", 404)
+    return found
+
+
+async def list_recordings(admin: Administration, request: Request) -> Any:
+    return await reading.recordings(
+        admin.db, _number(request, "sdk_app_id"), request.query_params.get("status")
+    )
+
+
+async def show_recording(admin: Administration, request: Request) -> Any:
+    task_id = request.path_params["task_id"]
+    found = await reading.recording(admin.db, task_id)
+    if found is None:
+        raise Refused(f"there is no recording {task_id}", 404)
+    return found
+
+
+async def list_callbacks(admin: Administration, request: Request) -> Any:
+    return await reading.deliveries(
+        admin.db, _number(request, "sdk_app_id"), request.query_params.get("state")
+    )
+
+
+async def replay_callback(admin: Administration, request: Request) -> Any:
+    wanted = msgspec.json.decode(await request.body(), type=Replay)
+    return {"id": await admin.callbacks.replay(wanted.id)}
+
+
+async def test_callback(admin: Administration, request: Request) -> Any:
+    wanted = msgspec.json.decode(await request.body(), type=Test)
+    return await admin.callbacks.test(wanted.sdk_app_id, wanted.kind)
+
+
+async def list_workers(admin: Administration, request: Request) -> Any:
+    return [
+        {
+            "index": worker.index,
+            "pid": worker.pid,
+            "tasks": len(worker.tasks),
+            "rss_bytes": worker.beat.rss_bytes,
+        }
+        for worker in admin.workers.live
+    ]

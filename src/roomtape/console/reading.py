@@ -1,0 +1,158 @@
+"""What an operator is shown of rooms, recordings and callbacks: read-only queries over the tables.
+
+Nothing sealed is read here. Times are Unix milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from roomtape.state import schema
+from roomtape.state.database import Database
+
+PAGE = 200
+
+Row = Mapping[str, Any]
+
+
+async def rooms(db: Database, sdk_app_id: int | None = None, *, closed: bool = False) -> list[Row]:
+    """Open rooms (or all lives of rooms), newest first, with how many users are in."""
+    room, stay = schema.rooms.c, schema.stays.c
+    inside = (
+        sa.select(sa.func.count())
+        .where(stay.room_life == room.id, stay.left_ms.is_(None), stay.hidden.is_(sa.false()))
+        .scalar_subquery()
+    )
+    query = sa.select(
+        room.id, room.sdk_app_id, room.room_type, room.room_id, room.comm_id, room.created_ms,
+        room.destroyed_ms, inside.label("users"),
+    )  # fmt: skip
+    if not closed:
+        query = query.where(room.destroyed_ms.is_(None))
+    if sdk_app_id is not None:
+        query = query.where(room.sdk_app_id == sdk_app_id)
+    return await _all(db, query.order_by(room.id.desc()).limit(PAGE))
+
+
+async def room(db: Database, sdk_app_id: int, room_type: str, room_id: str) -> dict[str, Any] | None:
+    """The latest life of a room: its users, what they sent, and who records it."""
+    table = schema.rooms.c
+    found = await _all(
+        db,
+        sa.select(schema.rooms)
+        .where(table.sdk_app_id == sdk_app_id, table.room_type == room_type, table.room_id == room_id)
+        .order_by(table.id.desc())
+        .limit(1),
+    )
+    if not found:
+        return None
+    life = found[0]["id"]
+    stay, track, task = schema.stays.c, schema.tracks.c, schema.tasks.c
+    users = await _all(
+        db,
+        sa.select(
+            stay.user_id, stay.role, stay.device_type, stay.client_ip, stay.seats, stay.robot,
+            stay.entered_ms, stay.lost_ms, stay.left_ms,
+        )
+        .where(stay.room_life == life, stay.hidden.is_(sa.false()))
+        .order_by(stay.id),
+    )  # fmt: skip
+    tracks = await _all(
+        db,
+        sa.select(track.user_id, track.kind, track.codec, track.started_ms, track.stopped_ms)
+        .where(track.room_life == life)
+        .order_by(track.id),
+    )
+    tasks = await _all(
+        db,
+        sa.select(task.task_id, task.kind, task.status, task.created_ms).where(
+            task.sdk_app_id == sdk_app_id, task.room_type == room_type, task.room_id == room_id
+        ),
+    )
+    return {**found[0], "users": users, "tracks": tracks, "tasks": tasks}
+
+
+async def recordings(db: Database, sdk_app_id: int | None = None, status: str | None = None) -> list[Row]:
+    """Recording tasks, newest first."""
+    task, piece = schema.tasks.c, schema.pieces.c
+    pieces = sa.select(sa.func.count()).where(piece.task_id == task.task_id).scalar_subquery()
+    query = sa.select(
+        task.task_id, task.sdk_app_id, task.room_type, task.room_id, task.status, task.created_ms,
+        task.worker, task.epoch, pieces.label("pieces"), task.last_error,
+    ).where(task.kind == "recording")  # fmt: skip
+    if sdk_app_id is not None:
+        query = query.where(task.sdk_app_id == sdk_app_id)
+    if status is not None:
+        query = query.where(task.status == status)
+    return await _all(db, query.order_by(task.created_ms.desc()).limit(PAGE))
+
+
+async def recording(db: Database, task_id: str) -> dict[str, Any] | None:
+    """One task with its outputs, pieces, files and open uploads; its parameters, no secret."""
+    task, output, piece = schema.tasks.c, schema.outputs.c, schema.pieces.c
+    file, upload = schema.files.c, schema.uploads.c
+    found = await _all(
+        db,
+        sa.select(
+            task.task_id, task.sdk_app_id, task.room_type, task.room_id, task.robot_user_id, task.status,
+            task.created_ms, task.started_ms, task.first_media_ms, task.stop_requested_ms, task.stop_cause,
+            task.exited_ms, task.delivered_ms, task.gone_ms, task.worker, task.epoch, task.stretch,
+            task.final_event, task.last_error, task.spec,
+        ).where(task.task_id == task_id),
+    )  # fmt: skip
+    if not found:
+        return None
+    outputs = await _all(
+        db,
+        sa.select(
+            output.user_id, output.media, output.type, output.track_start_ms, output.next_piece_no,
+            output.width, output.height, output.playlist_name, output.playlist_state,
+        ).where(output.task_id == task_id),
+    )  # fmt: skip
+    pieces = await _all(
+        db,
+        sa.select(
+            piece.user_id, piece.media, piece.type, piece.piece_no, piece.name, piece.size, piece.start_ms,
+            piece.duration_us, piece.discontinuity, piece.upload_state,
+        )
+        .where(piece.task_id == task_id)
+        .order_by(piece.output_key, piece.piece_no),
+    )  # fmt: skip
+    files = await _all(
+        db,
+        sa.select(
+            file.user_id, file.media, file.track_type, file.name, file.size, file.start_ms, file.end_ms,
+            file.upload_state,
+        )
+        .where(file.task_id == task_id)
+        .order_by(file.id),
+    )  # fmt: skip
+    uploads = await _all(
+        db,
+        sa.select(upload.object_key, upload.state, upload.tries, upload.next_at_ms, upload.last_error)
+        .where(upload.task_id == task_id, upload.state != "proven")
+        .order_by(upload.id),
+    )
+    return {**found[0], "outputs": outputs, "pieces": pieces, "files": files, "uploads": uploads}
+
+
+async def deliveries(db: Database, sdk_app_id: int | None = None, state: str | None = None) -> list[Row]:
+    """Callbacks, newest first: waiting, head, slow, delivered or dead."""
+    delivery, event = schema.deliveries.c, schema.events.c
+    query = sa.select(
+        delivery.id, delivery.sdk_app_id, event.group_id, event.type, delivery.url, delivery.state,
+        delivery.tries, delivery.last_status, delivery.last_error, event.at_ms, delivery.done_ms,
+    ).join(schema.events, event.id == delivery.event_id)  # fmt: skip
+    if sdk_app_id is not None:
+        query = query.where(delivery.sdk_app_id == sdk_app_id)
+    if state is not None:
+        query = query.where(delivery.state == state)
+    return await _all(db, query.order_by(delivery.id.desc()).limit(PAGE))
+
+
+async def _all(db: Database, query: sa.Select[Any]) -> list[Row]:
+    async with db.read() as conn:
+        return [dict(row) for row in (await conn.execute(query)).mappings()]
