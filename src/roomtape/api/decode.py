@@ -1,0 +1,254 @@
+"""From the parameters of a request to its published shape, or the code of the first thing wrong.
+
+The order is fixed, whatever order a client writes in: unknown names, then types, then missing fields in
+page order. JSON `null`, and an empty string or list, count as absent; 0 and false are values. A form or
+query (flattened names, everything text) takes the same way: `Tree` and `Leaf` mark what came as text and
+is turned into the type the shape asks for.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from roomtape.api import messages
+from roomtape.api.errors import ApiError
+from roomtape.contract.shapes import Part
+
+P = TypeVar("P", bound=Part)
+
+
+class Leaf(str):
+    """A value that came as text, of a type only the shape knows."""
+
+    __slots__ = ()
+
+
+class Tree(dict[str, Any]):
+    """Flattened names put back into levels; a list is still a tree with decimal keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How strict to be, and which codes the action's page has."""
+
+    missing: Callable[[str], str]
+    malformed: Callable[[str], str]
+    reject_unknown: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """One member of a shape: its wire name, our name, and what it holds."""
+
+    name: str
+    attribute: str
+    kind: str  # uint64, int64, string, boolean, float or object
+    shape: type[Part] | None
+    is_list: bool
+    required: bool
+
+
+def decode(raw: Mapping[str, Any], shape: type[P], rules: Rules) -> P:
+    """Build the shape. Raises ApiError."""
+    if rules.reject_unknown:
+        _refuse_unknown(raw, shape, "")
+    typed = _typed(raw, shape, "", rules)
+    built = _built(typed, shape, "", rules)
+    assert isinstance(built, shape)
+    return built
+
+
+def plant(pairs: Iterable[tuple[str, str]]) -> Tree:
+    """Put flattened names back into levels: `A.0.B=x` is field B of element 0 of A.
+
+    Raises ApiError when a name is given both as a value and as a prefix.
+    """
+    root = Tree()
+    for name, value in pairs:
+        at: Any = root
+        *path, last = name.split(".")
+        for step in path:
+            at = at.setdefault(step, Tree())
+            if not isinstance(at, Tree):
+                raise _both(name)
+        if isinstance(at.get(last), Tree):
+            raise _both(name)
+        at[last] = Leaf(value)
+    return root
+
+
+def _both(name: str) -> ApiError:
+    return ApiError(
+        "InvalidParameter",
+        messages.Text(
+            f"{name} is given both as a value and as a structure.", f"参数 {name} 既是值又是结构。"
+        ),
+    )
+
+
+def _refuse_unknown(raw: Mapping[str, Any], shape: type[Part], path: str) -> None:
+    members = {member.name: member for member in _members(shape)}
+    for name, value in raw.items():
+        member = members.get(name)
+        if member is None:
+            raise ApiError("UnknownParameter", messages.unknown(path + name))
+        if member.shape is None:
+            continue
+        for where, item in _items(member, value, path + name):
+            if isinstance(item, Mapping):
+                _refuse_unknown(item, member.shape, f"{where}.")
+
+
+def _items(member: _Member, value: Any, where: str) -> Iterable[tuple[str, Any]]:
+    """The structures a member may hold, each with its place."""
+    if not member.is_list:
+        return [(where, value)]
+    if isinstance(value, Tree):
+        return [(f"{where}.{index}", item) for index, item in value.items()]
+    return [(f"{where}.{i}", item) for i, item in enumerate(value)] if isinstance(value, list) else []
+
+
+def _typed(raw: Mapping[str, Any], shape: type[Part], path: str, rules: Rules) -> dict[str, Any]:
+    """The present members by our names, each of its type; nested ones as dicts still."""
+    typed: dict[str, Any] = {}
+    for member in _members(shape):
+        value = raw.get(member.name)
+        where = path + member.name
+        if value is None or value == "":
+            wants_text = member.kind == "string" and not member.is_list
+            if value is not None and not wants_text and not isinstance(value, Leaf):
+                raise _malformed(member, where, rules)
+            continue
+        if member.is_list:
+            items = [_one(member, item, at, rules) for at, item in _elements(member, value, where, rules)]
+            if items:
+                typed[member.attribute] = items
+        else:
+            typed[member.attribute] = _one(member, value, where, rules)
+    return typed
+
+
+def _elements(member: _Member, value: Any, where: str, rules: Rules) -> list[tuple[str, Any]]:
+    if isinstance(value, list):
+        return [(f"{where}.{i}", item) for i, item in enumerate(value)]
+    if isinstance(value, Tree):
+        # Indices are ordered as numbers; gaps close up.
+        if all(_INDEX.fullmatch(index) for index in value):
+            return [(f"{where}.{i}", value[i]) for i in sorted(value, key=int)]
+        raise ApiError(
+            rules.malformed(member.name),
+            messages.Text(f"The indices of {where} must be numbers.", f"{where} 的下标必须是数字。"),
+        )
+    raise ApiError(rules.malformed(member.name), messages.wrong_type(where, "list"))
+
+
+def _one(member: _Member, value: Any, where: str, rules: Rules) -> Any:
+    """One value of a member. Raises ApiError."""
+    if member.shape is not None:
+        if not isinstance(value, Mapping):
+            raise _malformed(member, where, rules)
+        return _typed(value, member.shape, f"{where}.", rules)
+    read = _FROM_TEXT[member.kind] if isinstance(value, Leaf) else _FROM_JSON[member.kind]
+    result = read(value)
+    if result is None:
+        raise _malformed(member, where, rules)
+    return result
+
+
+def _malformed(member: _Member, where: str, rules: Rules) -> ApiError:
+    return ApiError(rules.malformed(member.name), messages.wrong_type(where, member.kind))
+
+
+def _built(typed: Mapping[str, Any], shape: type[Part], path: str, rules: Rules) -> Part:
+    """The shape itself, when nothing required is missing; depth first, in page order."""
+    values: dict[str, Any] = {}
+    for member in _members(shape):
+        value = typed.get(member.attribute)
+        where = path + member.name
+        # An application number of 0 is what a client sends that has none.
+        if value is None or (member.name in ("SdkAppId", "SdkAppid") and value == 0):
+            if member.required:
+                raise ApiError(rules.missing(member.name), messages.missing(where))
+            continue
+        if member.shape is None:
+            values[member.attribute] = value
+        elif member.is_list:
+            values[member.attribute] = [
+                _built(item, member.shape, f"{where}.{i}.", rules) for i, item in enumerate(value)
+            ]
+        else:
+            values[member.attribute] = _built(value, member.shape, f"{where}.", rules)
+    return shape(**values)
+
+
+_INDEX = re.compile(r"[0-9]{1,9}")
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
+_FLOAT = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
+_BOOLEANS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
+_RANGES = {"uint64": (0, 2**64 - 1), "int64": (-(2**63), 2**63 - 1)}
+
+
+def _integer(kind: str, value: Any) -> int | None:
+    """A JSON number without fraction in the declared range; a quoted number is a string."""
+    low, high = _RANGES[kind]
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if low <= value <= high else None
+
+
+def _finite(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if abs(number) != float("inf") else None
+
+
+_FROM_JSON: Mapping[str, Callable[[Any], Any]] = {
+    "uint64": functools.partial(_integer, "uint64"),
+    "int64": functools.partial(_integer, "int64"),
+    "string": lambda value: value if isinstance(value, str) else None,
+    "boolean": lambda value: value if isinstance(value, bool) else None,
+    "float": _finite,
+}
+_FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
+    "uint64": lambda text: _integer("uint64", int(text)) if _INTEGER.fullmatch(text) else None,
+    "int64": lambda text: _integer("int64", int(text)) if _INTEGER.fullmatch(text) else None,
+    "string": str,
+    "boolean": _BOOLEANS.get,
+    "float": lambda text: _finite(float(text)) if _FLOAT.fullmatch(text) else None,
+}
+
+
+@functools.cache
+def _members(shape: type[Part]) -> tuple[_Member, ...]:
+    hints = get_type_hints(shape, include_extras=True)
+    return tuple(
+        _member(field.encode_name, field.name, hints[field.name], field.required)
+        for field in msgspec.structs.fields(shape)
+    )
+
+
+def _member(name: str, attribute: str, hint: Any, required: bool) -> _Member:
+    if get_origin(hint) in (Union, UnionType):
+        (hint,) = (part for part in get_args(hint) if part is not NoneType)
+    is_list = get_origin(hint) is list
+    if is_list:
+        (hint,) = get_args(hint)
+    if get_origin(hint) is Annotated:
+        return _Member(name, attribute, hint.__metadata__[0], None, is_list, required)
+    kinds = {str: "string", bool: "boolean", float: "float"}
+    if hint in kinds:
+        return _Member(name, attribute, kinds[hint], None, is_list, required)
+    assert isinstance(hint, type)
+    assert issubclass(hint, Part)
+    return _Member(name, attribute, "object", hint, is_list, required)

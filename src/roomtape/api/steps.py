@@ -1,0 +1,421 @@
+"""The checks of a request, one function each, in the order `gateway.STEPS` gives them.
+
+A step reads what the steps before it have set on the `Call`, sets its own part, and raises ApiError to
+end the request. Source: API docs > Making API Request; where those are silent, `docs/` says what we chose.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from roomtape.access.errors import AccountBlocked, UnknownApp
+from roomtape.api import messages, signing
+from roomtape.api.call import Call
+from roomtape.api.decode import Rules, decode, plant
+from roomtape.api.dispatch import ACTIONS, PLANNED, RETIRED, Planned
+from roomtape.api.errors import (
+    ApiError,
+    ForeignApp,
+    malformed_code,
+    missing_code,
+    of_error,
+    unreadable_code,
+)
+from roomtape.api.forms import (
+    COMMON_NAMES,
+    FORM,
+    JSON,
+    MULTIPART,
+    media_type,
+    not_utf8,
+    parse_form,
+    parse_multipart,
+)
+from roomtape.api.limits import Buckets
+from roomtape.api.messages import Text
+from roomtape.api.replay import replay_key
+from roomtape.api.services import Services
+from roomtape.clock import within
+from roomtape.config import Config
+from roomtape.contract.regions import REGIONS
+from roomtape.errors import DomainError, NotBuilt
+from roomtape.secret import Secret
+from roomtape.state import replay
+from roomtape.state.replay import Replay, Twins
+
+VERSION = "2019-07-22"
+SERVICE = "trtc"
+WINDOW_S = 300
+KIB = 1024
+QUERY_LIMIT = 32 * KIB
+FORM_LIMIT = 1024 * KIB
+BODY_LIMIT = 10 * 1024 * KIB
+FAILURES_PER_S = 100  # failed signatures of one address before its failures are slowed
+
+
+@dataclass(slots=True)
+class Chain:
+    """What the steps share: services, settings and the buckets."""
+
+    services: Services
+    config: Config
+    buckets: Buckets = field(init=False)
+    twins: Twins = field(default_factory=Twins)
+
+    def __post_init__(self) -> None:
+        self.buckets = Buckets(self.services.clock)
+
+    def now_s(self) -> int:
+        return self.services.clock.now_ms() // 1000
+
+
+def body_limit(method: str, content_type: str) -> int:
+    """How many bytes of body a request may have."""
+    if method != "POST":
+        return QUERY_LIMIT
+    return FORM_LIMIT if media_type(content_type) == FORM else BODY_LIMIT
+
+
+def method(chain: Chain, call: Call) -> None:
+    """1: GET or POST."""
+    if call.method not in ("GET", "POST"):
+        raise ApiError("UnsupportedProtocol", Text("The method must be GET or POST.", "仅支持 GET 和 POST。"))
+
+
+def size(chain: Chain, call: Call) -> None:
+    """2: the body (read up to its limit before the chain) and the request target."""
+    target = len(call.path) + 1 + len(call.query)
+    if call.too_large or (call.method == "GET" and target > QUERY_LIMIT):
+        raise ApiError(
+            "RequestSizeLimitExceeded",
+            Text(
+                "The request is too large: a GET may have 32 KB, a form 1 MB, other bodies 10 MB.",
+                "请求包过大：GET 32 KB，表单 1 MB，其他 10 MB。",
+            ),
+        )
+
+
+def address_throttle(chain: Chain, call: Call) -> None:
+    """3: calls per second of one address, whoever it is."""
+    if not chain.buckets.take(("address", call.address), chain.config.limits.per_address):
+        raise _too_many("RequestLimitExceeded.IPLimitExceeded")
+
+
+def credentials(chain: Chain, call: Call) -> None:
+    """4: find out how the request is signed, and take its common parameters from there."""
+    header = call.headers.get("authorization")
+    content = media_type(call.headers.get("content-type", ""))
+    if call.method == "GET":
+        call.pairs = parse_form(call.query)
+    elif content == FORM:
+        call.pairs = parse_form(call.body)
+    call.form = dict(call.pairs)
+    if header is not None:
+        _take_headers(call)
+    elif call.form.get("Signature"):
+        _take_parameters(call)
+    else:
+        raise _missing("Authorization")
+    for name, value in (
+        ("Action", call.action_name),
+        ("Version", call.version),
+        ("Timestamp", call.timestamp_text),
+    ):
+        if not value:
+            raise _missing(f"X-TC-{name}" if header is not None else name)
+    if header is not None:
+        try:
+            call.authorization = signing.parse_authorization(header)
+        except signing.BadAuthorization as error:
+            raise ApiError(
+                "AuthFailure.InvalidAuthorization",
+                Text(f"The Authorization header is not valid: {error}.", "Authorization 头格式错误。"),
+            ) from None
+        call.secret_id, call.signature = call.authorization.secret_id, call.authorization.signature
+
+
+def _take_headers(call: Call) -> None:
+    headers = call.headers
+    call.action_name = headers.get("x-tc-action", "")
+    call.version = headers.get("x-tc-version", "")
+    call.timestamp_text = headers.get("x-tc-timestamp", "")
+    call.region = headers.get("x-tc-region", "")
+    call.token = headers.get("x-tc-token", "")
+    call.client = headers.get("x-tc-requestclient", "")
+    call.language = "zh-CN" if headers.get("x-tc-language") == "zh-CN" else "en-US"
+
+
+def _take_parameters(call: Call) -> None:
+    form = call.form or {}
+    call.action_name = form.get("Action", "")
+    call.version = form.get("Version", "")
+    call.timestamp_text = form.get("Timestamp", "")
+    call.region = form.get("Region", "")
+    call.token = form.get("Token", "")
+    call.client = form.get("RequestClient", "")
+    call.language = "zh-CN" if form.get("Language") == "zh-CN" else "en-US"
+    call.secret_id, call.signature = form.get("SecretId", ""), form["Signature"]
+    for name in ("SecretId", "Nonce"):
+        if not form.get(name):
+            raise _missing(name)
+    if not re.fullmatch(r"[0-9]{1,20}", form["Nonce"]):
+        raise ApiError("InvalidParameter", messages.wrong_type("Nonce", "uint64"))
+
+
+def version_and_action(chain: Chain, call: Call) -> None:
+    """5: the version, then the action's name."""
+    if call.version != VERSION:
+        raise ApiError(
+            "NoSuchVersion", Text(f"The version must be {VERSION}.", f"接口版本必须是 {VERSION}。")
+        )
+    if call.action_name in RETIRED:
+        raise ApiError(
+            "ActionOffline",
+            Text("This action was withdrawn; its successor has another name.", "该接口已下线。"),
+        )
+    call.action = ACTIONS.get(call.action_name) or PLANNED.get(call.action_name)
+    if call.action is None:
+        raise ApiError("InvalidAction", Text("There is no such action.", "接口不存在。"))
+
+
+def time_window(chain: Chain, call: Call) -> None:
+    """6: the request's time may be 300 s away, either way."""
+    if not re.fullmatch(r"-?[0-9]{1,19}", call.timestamp_text):
+        raise ApiError("InvalidParameter", messages.wrong_type("Timestamp", "int64"))
+    if abs(chain.now_s() - int(call.timestamp_text)) > WINDOW_S:
+        raise ApiError(
+            "AuthFailure.SignatureExpire",
+            Text(
+                f"The timestamp is more than {WINDOW_S} s away from this server's time.",
+                f"请求时间与服务器时间相差超过 {WINDOW_S} 秒。",
+            ),
+        )
+
+
+async def secret_id(chain: Chain, call: Call) -> None:
+    """7: the form of the SecretId, and that such a key is active."""
+    trimmed = call.secret_id.strip()
+    if not re.fullmatch(r"[0-9A-Za-z_-]{4,64}", trimmed):
+        raise ApiError(
+            "AuthFailure.InvalidSecretId", Text("The SecretId is not an API key id.", "SecretId 格式错误。")
+        )
+    key = await chain.services.access.key(trimmed) if trimmed == call.secret_id else None
+    if key is None or key.disabled:
+        raise ApiError(
+            "AuthFailure.SecretIdNotFound",
+            Text("There is no active key with this SecretId.", "SecretId 不存在或已禁用。"),
+        )
+    call.key = key
+
+
+def signature(chain: Chain, call: Call) -> None:
+    """8: the scope, and the signature itself."""
+    if not _signature_fits(chain, call):
+        raise ApiError(
+            "AuthFailure.SignatureFailure",
+            Text("The signature does not fit the request.", "签名验证失败。"),
+        )
+
+
+def _signature_fits(chain: Chain, call: Call) -> bool:
+    api = chain.config.api
+    secret = call.caller.secret_key.reveal()
+    forwarded = call.headers.get("x-forwarded-host") if call.trusted else None
+    hosts = signing.host_candidates(
+        call.headers.get("host", ""), forwarded, (*api.signing_host_aliases, *signing.OFFICIAL_HOSTS)
+    )
+    if call.authorization is None:
+        return signing.verify_v1(call.method, call.path, call.form or {}, secret, hosts)
+    if api.strict_service and call.authorization.service != SERVICE:
+        raise ApiError(
+            "NoSuchProduct",
+            Text(f"The service in the credential must be {SERVICE}.", f"产品名必须是 {SERVICE}。"),
+        )
+    unsigned = call.headers.get("x-tc-content-sha256") == signing.UNSIGNED_PAYLOAD
+    if unsigned and not api.allow_unsigned_payload:
+        return False
+    try:
+        if call.authorization.date != signing.utc_date(int(call.timestamp_text)):
+            return False
+        request = signing.Tc3Request(
+            call.method, call.path, call.query, call.headers, call.body, call.timestamp_text
+        )
+        return signing.verify_tc3(request, call.authorization, secret, hosts)
+    except (ValueError, signing.SignedHeaderAbsent):
+        return False
+
+
+def token(chain: Chain, call: Call) -> None:
+    """9: temporary keys come with their token, permanent ones without."""
+    key = call.caller
+    if key.token is None:
+        fits = not call.token
+    else:
+        unexpired = key.expires_ms is None or chain.services.clock.now_ms() < key.expires_ms
+        fits = Secret(call.token) == key.token and unexpired
+    if not fits:
+        raise ApiError(
+            "AuthFailure.TokenFailure",
+            Text("The token is missing, wrong or expired.", "临时凭证 Token 缺失、错误或已过期。"),
+        )
+
+
+def address_policy(chain: Chain, call: Call) -> None:
+    """10: the networks the key may be used from."""
+    if call.caller.addresses.denies(call.address):
+        raise ApiError("IpInBlacklist", Text("The caller's address is blocked.", "IP 在黑名单中。"))
+    if not call.caller.addresses.allows(call.address):
+        raise ApiError("IpNotInWhitelist", Text("The caller's address is not allowed.", "IP 不在白名单中。"))
+
+
+def region(chain: Chain, call: Call) -> None:
+    """11: the action's published regions; actions without a list ignore what is sent."""
+    accepted = REGIONS.get(call.action_name)
+    if accepted is None:
+        return
+    if not call.region:
+        raise _missing("Region" if call.authorization is None else "X-TC-Region")
+    api = chain.config.api
+    if api.region_mode == "any" or call.region in accepted or call.region in api.extra_regions:
+        return
+    raise ApiError("UnsupportedRegion", messages.one_of("Region", ", ".join(accepted)))
+
+
+def policy(chain: Chain, call: Call) -> None:
+    """12: whether the account may call the action at all."""
+    if call.caller.account.blocked:
+        raise _answer(call, AccountBlocked("The account is blocked."))
+
+
+def throttle(chain: Chain, call: Call) -> None:
+    """13: calls per second of the account, then of the account and action."""
+    limits = chain.config.limits
+    root = call.caller.account.root_uin
+    if not chain.buckets.take(("account", root), limits.per_account):
+        raise _too_many("RequestLimitExceeded.UinLimitExceeded")
+    rate = float(limits.per_action.get(call.action_name, call.built.rate))
+    if not chain.buckets.take(("action", root, call.action_name), rate):
+        raise _too_many("RequestLimitExceeded")
+
+
+def parameters(chain: Chain, call: Call) -> None:
+    """14: the body, its names, types and required members, then ranges and cross-member rules."""
+    raw = _raw_parameters(call)
+    name, shape = call.built.name, call.built.request
+    if shape is None:
+        return
+    rules = Rules(
+        missing=lambda field: missing_code(name, field),
+        malformed=lambda field: malformed_code(name, field),
+        reject_unknown=chain.config.api.reject_unknown,
+    )
+    call.request = decode(raw, shape, rules)
+    if not isinstance(call.built, Planned) and call.built.check is not None:
+        call.built.check(call.request)
+
+
+def _raw_parameters(call: Call) -> Mapping[str, Any]:
+    """The action's own parameters, still untyped. Raises ApiError."""
+    content = media_type(call.headers.get("content-type", ""))
+    if call.method == "GET" or content == FORM:
+        return plant((name, value) for name, value in call.pairs if name not in COMMON_NAMES)
+    if content == MULTIPART:
+        raw: Any = parse_multipart(call.headers["content-type"], call.body)
+    elif content == JSON:
+        raw = _json(call)
+    else:
+        raise ApiError(
+            unreadable_code(call.action_name),
+            messages.one_of("Content-Type", f"{JSON}, {FORM}, {MULTIPART}"),
+        )
+    return {name: value for name, value in raw.items() if name not in COMMON_NAMES}
+
+
+def _json(call: Call) -> dict[str, Any]:
+    if not call.body.strip():
+        return {}
+    unreadable = ApiError(
+        unreadable_code(call.action_name),
+        Text("The body must be a JSON object.", "请求体必须是 JSON 对象。"),
+    )
+    try:
+        raw = msgspec.json.decode(call.body)
+    except UnicodeDecodeError:
+        raise not_utf8() from None
+    except (msgspec.DecodeError, RecursionError):
+        raise unreadable from None
+    if not isinstance(raw, dict):
+        raise unreadable
+    return raw
+
+
+async def ownership(chain: Chain, call: Call) -> None:
+    """15: the application exists and is the caller's."""
+    request = call.request
+    sdk_app_id = getattr(request, "sdk_app_id", None) or getattr(request, "sdk_appid", None)
+    if sdk_app_id is None:
+        return  # an action about the whole account
+    app = await chain.services.access.app(sdk_app_id)
+    if app is None or app.blocked:
+        raise _answer(call, UnknownApp(sdk_app_id))
+    key = call.caller
+    foreign = app.uin != key.account.root_uin
+    if foreign or (key.sdk_app_ids is not None and sdk_app_id not in key.sdk_app_ids):
+        raise _answer(call, ForeignApp(sdk_app_id))
+    call.app = app
+
+
+async def behaviour(chain: Chain, call: Call) -> None:
+    """16: what the action does; a repeated mutating request gets the stored answer of the first."""
+    action = call.built
+    if isinstance(action, Planned):
+        raise _answer(call, NotBuilt(f"{action.name}: {action.reason}."))
+    if not action.mutating:
+        await _run(chain, call)
+        return
+    key = replay_key(call)
+    async with chain.twins.turn(key):
+        stored = await replay.recall(chain.services.db, key)
+        if stored is not None:
+            call.response = action.response(**stored)
+            call.replayed = True
+            return
+        sdk_app_id = 0 if call.app is None else call.app.sdk_app_id
+        now_ms = chain.services.clock.now_ms()
+        mark = replay.current.set(Replay(key, action.name, now_ms, sdk_app_id))
+        try:
+            await _run(chain, call)
+        finally:
+            replay.current.reset(mark)
+
+
+async def _run(chain: Chain, call: Call) -> None:
+    action = call.built
+    assert not isinstance(action, Planned)
+    try:
+        call.response = await within(
+            chain.services.clock, action.deadline_s, action.handler(call.request, chain.services)
+        )
+    except DomainError as error:
+        raise _answer(call, error) from error
+
+
+def _answer(call: Call, error: DomainError) -> ApiError:
+    """The wire form of a domain error. Raises the error itself when its family has no row for it."""
+    answer = of_error(call.built.family, error)
+    if answer is None:
+        raise error
+    return answer
+
+
+def _missing(name: str) -> ApiError:
+    return ApiError("MissingParameter", messages.missing(name))
+
+
+def _too_many(code: str) -> ApiError:
+    return ApiError(code, Text("Too many requests; try again later.", "请求过于频繁，请稍后重试。"))
