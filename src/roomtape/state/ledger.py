@@ -17,7 +17,8 @@ from roomtape.state.database import Database, DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 
-Entry = Callable[[AsyncConnection], Awaitable[None]]
+After = Callable[[], None]
+Entry = Callable[[AsyncConnection], Awaitable[After | None]]
 
 MAX_GROUP = 500
 _RETRY_S = 1.0
@@ -37,7 +38,8 @@ class Ledger:
         self._done = 0  # entries ever finished
 
     def put(self, entry: Entry) -> None:
-        """Queue a write; it may run more than once, until one of its runs is committed."""
+        """Queue a write. It may run more than once, until one of its runs is committed; what that run
+        returned is then called (quick, no waiting)."""
         self._waiting.append(entry)
         self._taken += 1
         self._arrived.set()
@@ -69,8 +71,8 @@ class Ledger:
         while True:
             try:
                 async with self._db.write() as conn:
-                    for entry in group:
-                        await entry(conn)
+                    afters = [await entry(conn) for entry in group]
+                self._run(afters)
                 return
             except DatabaseUnavailable as error:
                 log.error("database_unavailable", ledger=self._name, reason=str(error))
@@ -82,3 +84,12 @@ class Ledger:
                 for entry in group:
                     await self._write([entry])
                 return
+
+    def _run(self, afters: list[After | None]) -> None:
+        for after in afters:
+            if after is None:
+                continue
+            try:
+                after()
+            except Exception:
+                log.exception("ledger_after_commit_broke", ledger=self._name)

@@ -56,10 +56,6 @@ class Spool:
         temporary.replace(path)
         return path
 
-    def drop_piece(self, task_id: str, name: str) -> None:
-        """The piece is safe elsewhere and nothing will be made from it."""
-        self.piece(task_id, name).unlink(missing_ok=True)
-
     def drop_task(self, task_id: str) -> None:
         """Remove everything of a task that is over."""
         shutil.rmtree(self.task_dir(task_id), ignore_errors=True)

@@ -116,6 +116,28 @@ class LocalStore:
         self._used += growth
 
 
+@dataclass(frozen=True, slots=True)
+class LocalBucket:
+    """A directory declared as a bucket; `apps` empty: every application may use it."""
+
+    store: LocalStore
+    apps: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class LocalBuckets:
+    """The buckets that are directories of this server, by name."""
+
+    by_name: dict[str, LocalBucket]
+
+    def find(self, bucket: str, sdk_app_id: int) -> LocalStore | None:
+        """The directory, or None when the name means a bucket elsewhere for this application."""
+        local = self.by_name.get(bucket)
+        if local is None or (local.apps and sdk_app_id not in local.apps):
+            return None
+        return local.store
+
+
 def _store(source: Path, target: Path) -> Proof:
     """Copy beside the target, force it to disk, rename, force the directories, read back."""
     created = _make_directories(target.parent)

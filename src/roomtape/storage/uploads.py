@@ -216,7 +216,7 @@ class Uploads:
                 upload.path,
                 size=upload.size,
                 md5=upload.md5,
-                content_type=_CONTENT_TYPES.get(upload.path.suffix, "application/octet-stream"),
+                content_type=_CONTENT_TYPES.get(Path(upload.object_key).suffix, "application/octet-stream"),
             )
         except StoreError as error:
             await self._until_written(functools.partial(self._note_failure, upload, error))

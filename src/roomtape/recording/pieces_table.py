@@ -1,0 +1,172 @@
+"""Rows of committed pieces and of the outputs they belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from roomtape.control.messages import PieceReady
+from roomtape.recording import events, names
+from roomtape.recording.spec import KEEPS_HLS, CloudStorageSpec
+from roomtape.recording.task import Task
+from roomtape.recording.views import TrackType
+from roomtape.state.database import origin
+from roomtape.state.schema import outputs, pieces
+from roomtape.storage import uploads
+from roomtape.storage.spool import Spool
+
+TRACK_TYPES: dict[str, TrackType] = {  # from file names to the wire
+    "audio": "audio",
+    "video": "video",
+    "audiovideo": "audio_video",
+}
+
+
+async def commit_piece(
+    conn: AsyncConnection, task: Task, piece: PieceReady, spool: Spool, now_ms: int
+) -> None:
+    """Write a piece once, with its output, its upload and event 307 of the output's first one.
+
+    The same piece again (its worker did not get the answer and died) changes nothing, unless it was made
+    anew with other bytes and the former ones are not stored yet: then the newer file is what counts.
+    """
+    where = sa.and_(
+        pieces.c.task_id == task.task_id,
+        pieces.c.output_key == piece.output,
+        pieces.c.piece_no == piece.piece_no,
+    )
+    known = (await conn.execute(sa.select(pieces.c.md5, pieces.c.proven_ms).where(where))).one_or_none()
+    node_id, boot_id = origin(conn)
+    values = _columns(piece, now_ms, node_id=node_id, boot_id=boot_id)
+    if known is None:
+        await _enter_output(conn, task, piece, now_ms)
+        await conn.execute(
+            sa.insert(pieces).values(
+                task_id=task.task_id,
+                output_key=piece.output,
+                piece_no=piece.piece_no,
+                sdk_app_id=task.sdk_app_id,
+                upload_state="ready" if task.spec.output_format in KEEPS_HLS else "kept",
+                **values,
+            )
+        )
+    elif known.md5 == piece.md5 or known.proven_ms is not None:
+        return
+    else:
+        await conn.execute(sa.update(pieces).where(where).values(**values))
+    if task.spec.output_format in KEEPS_HLS:
+        await uploads.enqueue(
+            conn,
+            sdk_app_id=task.sdk_app_id,
+            task_id=task.task_id,
+            subject="piece",
+            name=piece.name,
+            object_key=key_of(task, piece.name),
+            path=spool.piece(task.task_id, piece.name),
+            size=piece.size,
+            md5=piece.md5,
+            now_ms=now_ms,
+            output_key=piece.output,
+            piece_no=piece.piece_no,
+            node_id=node_id,
+            boot_id=boot_id,
+            epoch=piece.epoch,
+        )
+
+
+async def end_output(conn: AsyncConnection, task: Task, output: str, now_ms: int) -> None:
+    """Nothing more comes for now: the playlist gets its end. A later piece opens it again."""
+    await conn.execute(
+        sa.update(outputs)
+        .where(outputs.c.task_id == task.task_id, outputs.c.output_key == output)
+        .values(ended=True, ended_ms=now_ms)
+    )
+
+
+def key_of(task: Task, name: str) -> str:
+    """Where a file of the task stands in its bucket."""
+    storage = task.spec.storage
+    prefix = storage.prefix if isinstance(storage, CloudStorageSpec) else ()
+    return names.object_key(prefix, task.task_id, name)
+
+
+async def _enter_output(conn: AsyncConnection, task: Task, piece: PieceReady, now_ms: int) -> None:
+    """The output's row, made by its first piece, kept up by the others."""
+    updated = await conn.execute(
+        sa.update(outputs)
+        .where(outputs.c.task_id == task.task_id, outputs.c.output_key == piece.output)
+        .values(next_piece_no=piece.piece_no + 1, ended=False, ended_ms=None, epoch=piece.epoch)
+    )
+    if updated.rowcount:
+        return
+    node_id, boot_id = origin(conn)
+    playlist = names.playlist_name(
+        task.sdk_app_id,
+        task.room_in_names,
+        piece.user,
+        piece.media,
+        piece.type,
+        prefix=names.moved_prefix(task.moves),
+    )
+    await conn.execute(
+        sa.insert(outputs).values(
+            task_id=task.task_id,
+            output_key=piece.output,
+            sdk_app_id=task.sdk_app_id,
+            user_id=piece.user,
+            media=piece.media,
+            type=piece.type,
+            track_start_ms=piece.start_ms,
+            track_start_ns=piece.start_ns,
+            width=piece.width,
+            height=piece.height,
+            channels=piece.channels,
+            sample_rate=piece.sample_rate,
+            priming=piece.priming or None,
+            next_piece_no=piece.piece_no + 1,
+            playlist_name=playlist,
+            announced_307=True,
+            node_id=node_id,
+            boot_id=boot_id,
+            epoch=piece.epoch,
+        )
+    )
+    await events.emit(
+        conn,
+        task,
+        events.FIRST_PIECE,
+        now_ms,
+        file_name=playlist,
+        user_id=piece.user,
+        track_type=TRACK_TYPES[piece.type],
+        begin_ms=piece.start_ms,
+    )
+
+
+def _columns(piece: PieceReady, now_ms: int, *, node_id: str, boot_id: str) -> dict[str, Any]:
+    return {
+        "user_id": piece.user,
+        "media": piece.media,
+        "type": piece.type,
+        "name": piece.name,
+        "size": piece.size,
+        "md5": piece.md5,
+        "sha256": piece.sha256,
+        "start_ms": piece.start_ms,
+        "start_ns": piece.start_ns,
+        "end_ns": piece.end_ns,
+        "duration_us": piece.duration_us,
+        "discontinuity": piece.discontinuity,
+        "counters": {str(pid): counter for pid, counter in piece.counters.items()},
+        "priming": piece.priming or None,
+        "width": piece.width,
+        "height": piece.height,
+        "channels": piece.channels,
+        "sample_rate": piece.sample_rate,
+        "committed_ms": now_ms,
+        "node_id": node_id,
+        "boot_id": boot_id,
+        "epoch": piece.epoch,
+    }

@@ -1,0 +1,443 @@
+"""The verbs of cloud recording: create, describe, modify, stop; and the service's own life.
+
+A verb is one SQL transaction that holds the state, the events it causes and the stored answer of a
+repeated request. Nothing here waits for a worker, a store or a webhook.
+Source: On-cloud Recording APIs, read 2026-11.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from roomtape.access.errors import UnknownApp
+from roomtape.access.service import Access
+from roomtape.clock import Clock
+from roomtape.control.messages import FileReady, Finalised
+from roomtape.recording.delivery import Delivery
+from roomtape.recording.errors import (
+    FeatureOff,
+    NoCapacity,
+    OptionNotSupported,
+    TaskExited,
+    TaskNotFound,
+    TooManyTasks,
+)
+from roomtape.recording.finalising import Finalising
+from roomtape.recording.lifecycle import Lifecycle
+from roomtape.recording.pieces_table import TRACK_TYPES
+from roomtape.recording.spec import SINGLE_STREAM, CloudStorageSpec, RecordingSpec, SubscribeLists
+from roomtape.recording.task import (
+    LeaveCode,
+    Task,
+    TaskSettings,
+    lists_to_row,
+    secrets_of,
+    spec_to_row,
+    task_from_row,
+    without_secrets,
+)
+from roomtape.recording.views import FileView, RecordingDetail, RecordingView, Status
+from roomtape.rooms.names import RoomName
+from roomtape.rooms.service import Rooms
+from roomtape.state import replay
+from roomtape.state.database import Database, origin
+from roomtape.state.ledger import After, Ledger
+from roomtape.state.schema import outputs, pieces, tasks, uploads
+from roomtape.state.sealing import Sealer
+from roomtape.storage.spool import Spool
+from roomtape.storage.stores import LocalBuckets
+from roomtape.storage.uploads import Uploads
+from roomtape.tasks.ids import new_task_id
+from roomtape.tasks.workers import Workers
+
+log = structlog.get_logger(__name__)
+
+HOUR_MS = 3_600_000
+MB = 1_000_000
+_STATUS: dict[str, Status] = {"idle": "Idle", "in_progress": "InProgress"}
+
+
+@dataclass(frozen=True, slots=True)
+class DiskRules:
+    """When nothing new is admitted: free space below the smaller of percent and GB, or the reserve."""
+
+    warn: tuple[float, float] = (15.0, 20.0)
+    refuse: tuple[float, float] = (8.0, 10.0)
+    pause: tuple[float, float] = (3.0, 2.0)
+    task_reserve_mb: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRules:
+    max_age_s: float = 604_800.0
+    concurrency: int = 8
+
+
+class RecordingService:
+    """All recordings of this node. `start` before use, `close` at the end."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        clock: Clock,
+        access: Access,
+        sealer: Sealer,
+        rooms: Rooms,
+        workers: Workers,
+        spool: Spool,
+        buckets: LocalBuckets,
+        node_id: str,
+        boot_id: str,
+        settings: TaskSettings,
+        disk: DiskRules,
+        upload: UploadRules,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._access = access
+        self._sealer = sealer
+        self._rooms = rooms
+        self._spool = spool
+        self._workers = workers
+        self._buckets = buckets
+        self._node_id = node_id
+        self._boot_id = boot_id
+        self._settings = settings
+        self._disk = disk
+        self._ledger = Ledger(db, clock, "recording")
+        self._life = Lifecycle(db, clock, self._ledger, workers, rooms, spool, settings)
+        self._delivery = Delivery(
+            db, clock, spool, buckets, settings, self._life.tasks.get, self._forget_task
+        )
+        self._finalising = Finalising(
+            clock, self._ledger, workers, spool, settings, self._life.tasks.get, self._delivery.touch
+        )
+        self._uploads = Uploads(
+            db, clock, self._delivery, max_age_s=upload.max_age_s, concurrency=upload.concurrency
+        )
+        self._delivery.feed(self._uploads.wake)
+        self._life.follow(self)
+        self._running: list[asyncio.Task[None]] = []
+
+    # --- its own life -----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take this node's tasks back and begin to serve workers, rooms and uploads."""
+        await self._take_back()
+        self._workers.serve(self._life)
+        self._rooms.watch(self._life)
+        for work in (self._ledger.run(), self._life.run(), self._delivery.run(), self._uploads.run()):
+            self._running.append(asyncio.create_task(work))
+        self._finalising.look()
+
+    async def close(self) -> None:
+        """Stop working; everything goes on after the next start."""
+        self._life.close()
+        self._delivery.close()
+        for work in self._running:
+            work.cancel()
+        for work in self._running:
+            with suppress(asyncio.CancelledError):
+                await work
+
+    async def settled(self) -> None:
+        """Everything workers and rooms said so far is committed."""
+        await self._ledger.settled()
+
+    async def _take_back(self) -> None:
+        """Tasks of the former server: those not ended are recorded on, after a hole."""
+        kernel = kernel_boot_id()
+        async with self._db.write() as conn:
+            rows = await conn.execute(
+                sa.select(tasks).where(
+                    tasks.c.kind == "recording", tasks.c.node_id == self._node_id, tasks.c.status != "gone"
+                )
+            )
+            taken = []
+            for row in rows.all():
+                task = task_from_row(row)
+                if row.kernel_boot_id != kernel:
+                    await self._mend_times(conn, task, kernel)
+                if task.running:
+                    task.new_stretch = True
+                    await conn.execute(
+                        sa.update(tasks)
+                        .where(tasks.c.task_id == task.task_id)
+                        .values(stretch=tasks.c.stretch + 1, boot_id=self._boot_id, worker=None)
+                    )
+                taken.append(task)
+        for task in taken:
+            self._life.begin(task)
+            self._delivery.touch(task.task_id)
+        if taken:
+            log.info("tasks_taken_back", tasks=len(taken))
+
+    async def _mend_times(self, conn: AsyncConnection, task: Task, kernel: str) -> None:
+        """The machine was booted: its monotonic clock began anew, wall time is what both lives share."""
+        now_ms, now_ns = self._clock.now_ms(), self._clock.monotonic_ns()
+        shift_ns = now_ns - (now_ms - task.clock_wall_ms) * 1_000_000 - task.clock_mono_ns
+        task.clock_mono_ns += shift_ns
+        task.created_ns += shift_ns
+        values = {
+            "clock_mono_ns": task.clock_mono_ns,
+            "created_ns": task.created_ns,
+            "kernel_boot_id": kernel,
+        }
+        if task.stop is not None:
+            task.stop = type(task.stop)(task.stop.at_ns + shift_ns, task.stop.leave_code)
+            values["stop_at_ns"] = task.stop.at_ns
+        await conn.execute(sa.update(tasks).where(tasks.c.task_id == task.task_id).values(**values))
+
+    def _forget_task(self, task_id: str) -> None:
+        self._life.tasks.pop(task_id, None)
+
+    # --- what lifecycle tells ---------------------------------------------------------------------
+
+    def touch(self, task_id: str) -> None:
+        task = self._life.tasks.get(task_id)
+        if task is not None and task.state == "exited":
+            self._finalising.look()
+        self._delivery.touch(task_id)
+
+    def file_said(self, index: int, task: Task, message: FileReady | Finalised) -> None:
+        self._finalising.said(index, task, message)
+
+    def jobs_orphaned(self, keys: Iterable[str]) -> None:
+        self._finalising.orphaned(keys)
+
+    def worker_ready(self) -> None:
+        self._finalising.look()
+
+    # --- the verbs --------------------------------------------------------------------------------
+
+    async def create(self, spec: RecordingSpec) -> str:
+        """Start a recorder in a room; returns its TaskId at once.
+
+        Raises:
+            UnknownApp, BadUserSig, TicketRefused: who asks, for whom, into which room.
+            FeatureOff, OptionNotSupported, NoCapacity, TooManyTasks: what this server or application allows.
+        """
+        app = await self._access.app(spec.sdk_app_id)
+        if app is None:
+            raise UnknownApp(spec.sdk_app_id)
+        await self._access.verify_user(spec.sdk_app_id, spec.robot, spec.user_sig)
+        await self._access.verify_ticket(
+            spec.sdk_app_id, spec.robot, spec.room_type, spec.room_id, spec.private_map_key
+        )
+        if not app.recording_enabled:
+            raise FeatureOff("Recording is switched off for this application.")
+        self._check_supported(spec)
+        self._check_room_on_disk()
+        task = self._new_task(spec)
+        afters: list[After | None] = []
+        async with self._db.write() as conn:
+            await self._check_count(conn, spec.sdk_app_id)
+            for former in self._life.of_room(task.room):
+                if former.spec.robot == spec.robot:
+                    afters.append(
+                        await self._life.order_stop(
+                            conn, former, LeaveCode.SAME_USER, "the same robot entered again"
+                        )
+                    )
+            await self._insert(conn, task, spec)
+            await replay.remember(conn, task_id=task.task_id)
+        for after in afters:
+            if after is not None:
+                after()
+        self._rooms.robot_enters(task.room, spec.robot)
+        self._life.begin(task)
+        log.info("task_created", task_id=task.task_id, room=task.room.key, robot=spec.robot)
+        return task.task_id
+
+    async def describe(self, sdk_app_id: int, task_id: str) -> RecordingView:
+        """State and playlists of a task. Raises UnknownApp, TaskNotFound."""
+        if await self._access.app(sdk_app_id) is None:
+            raise UnknownApp(sdk_app_id)
+        task = self._callable(sdk_app_id, task_id)
+        async with self._db.read() as conn:
+            return RecordingView(task_id, _status(task), await _playlists(conn, task_id))
+
+    async def modify(self, sdk_app_id: int, task_id: str, lists: SubscribeLists) -> str:
+        """Replace whom the task records. Raises TaskNotFound, TaskExited."""
+        task = self._callable(sdk_app_id, task_id)
+        if _status(task) == "Exited":
+            raise TaskExited("The recorder has left the room.")
+        async with self._db.write() as conn:
+            await conn.execute(
+                sa.update(tasks).where(tasks.c.task_id == task_id).values(subscription=lists_to_row(lists))
+            )
+            await replay.remember(conn, task_id=task_id)
+        task.lists = lists
+        self._life.modify(task)
+        return task_id
+
+    async def stop(self, sdk_app_id: int, task_id: str) -> str:
+        """Make the recorder leave; legal in every state, the files go on. Raises UnknownApp, TaskNotFound."""
+        if await self._access.app(sdk_app_id) is None:
+            raise UnknownApp(sdk_app_id)
+        task = self._callable(sdk_app_id, task_id)
+        async with self._db.write() as conn:
+            after = await self._life.order_stop(conn, task, LeaveCode.STOPPED, "stopped by the API")
+            await replay.remember(conn, task_id=task_id)
+        if after is not None:
+            after()
+        return task_id
+
+    # --- for the operator -------------------------------------------------------------------------
+
+    async def list_tasks(self, sdk_app_id: int | None = None) -> list[RecordingDetail]:
+        """Every task that is not gone, oldest first."""
+        found = [t for t in self._life.tasks.values() if sdk_app_id in (None, t.sdk_app_id)]
+        return [await self.detail(task.task_id) for task in sorted(found, key=lambda t: t.created_ms)]
+
+    async def detail(self, task_id: str) -> RecordingDetail:
+        """One task with what only the operator may see. Raises TaskNotFound."""
+        task = self._life.tasks.get(task_id)
+        if task is None:
+            raise TaskNotFound("There is no such task.")
+        async with self._db.read() as conn:
+            row = (await conn.execute(sa.select(tasks).where(tasks.c.task_id == task_id))).one()
+            playlists = await _playlists(conn, task_id)
+            made = await conn.scalar(
+                sa.select(sa.func.count()).select_from(pieces).where(pieces.c.task_id == task_id)
+            )
+            unproven = await conn.scalar(
+                sa.select(sa.func.count())
+                .select_from(uploads)
+                .where(uploads.c.task_id == task_id, uploads.c.state != "proven")
+            )
+        return RecordingDetail(
+            task_id=task_id,
+            sdk_app_id=task.sdk_app_id,
+            room_type=task.room.type,
+            room_id=task.room.room_id,
+            robot=task.spec.robot,
+            status=_status(task),
+            worker=self._workers.holder(task_id),
+            created_ms=task.created_ms,
+            stopped_ms=row.exited_ms,
+            leave_code=row.leave_code,
+            files=playlists,
+            pieces=made or 0,
+            unproven=unproven or 0,
+            hint=self._life.hint(task),
+        )
+
+    # --- checks -----------------------------------------------------------------------------------
+
+    def _callable(self, sdk_app_id: int, task_id: str) -> Task:
+        task = self._life.tasks.get(task_id)
+        if task is None or task.sdk_app_id != sdk_app_id or self._clock.now_ms() >= task.expires_ms:
+            raise TaskNotFound("There is no such task, or the time in which it can be called is over.")
+        return task
+
+    def _check_supported(self, spec: RecordingSpec) -> None:
+        if spec.mode != SINGLE_STREAM:
+            raise OptionNotSupported("RecordMode 2 (mixed) is not available on this server.")
+        if not isinstance(spec.storage, CloudStorageSpec):
+            raise OptionNotSupported("CloudVod is not available on this server.")
+        if self._buckets.find(spec.storage.bucket, spec.sdk_app_id) is None:
+            raise OptionNotSupported(
+                f"Bucket {spec.storage.bucket!r} is not a bucket of this server; others are not available."
+            )
+
+    def _check_room_on_disk(self) -> None:
+        self._spool.root.mkdir(parents=True, exist_ok=True)
+        disk = self._disk
+        levels = self._spool.levels(warn=disk.warn, refuse=disk.refuse, pause=disk.pause)
+        if levels.refuse or levels.free_bytes < disk.task_reserve_mb * MB:
+            raise NoCapacity("The node has too little free disk for one more recording.")
+
+    async def _check_count(self, conn: AsyncConnection, sdk_app_id: int) -> None:
+        count = await conn.scalar(
+            sa.select(sa.func.count())
+            .select_from(tasks)
+            .where(
+                tasks.c.sdk_app_id == sdk_app_id,
+                tasks.c.kind == "recording",
+                tasks.c.status.in_(("idle", "in_progress")),
+                tasks.c.stop_requested_ms.is_(None),
+            )
+        )
+        if (count or 0) >= self._settings.max_tasks_per_app:
+            raise TooManyTasks(f"The application already runs {count} recording tasks, as many as it may.")
+
+    # --- rows -------------------------------------------------------------------------------------
+
+    def _new_task(self, spec: RecordingSpec) -> Task:
+        now_ms, now_ns = self._clock.now_ms(), self._clock.monotonic_ns()
+        return Task(
+            task_id=new_task_id(),
+            spec=without_secrets(spec),
+            room=RoomName(spec.sdk_app_id, spec.room_type, spec.room_id),
+            lists=spec.lists,
+            created_ms=now_ms,
+            created_ns=now_ns,
+            expires_ms=now_ms + spec.expired_hours * HOUR_MS,
+            clock_mono_ns=now_ns,
+            clock_wall_ms=now_ms,
+            epoch=0,
+        )
+
+    async def _insert(self, conn: AsyncConnection, task: Task, spec: RecordingSpec) -> None:
+        node_id, boot_id = origin(conn)
+        await conn.execute(
+            sa.insert(tasks).values(
+                task_id=task.task_id,
+                sdk_app_id=spec.sdk_app_id,
+                kind="recording",
+                room_type=spec.room_type,
+                room_id=spec.room_id,
+                robot_user_id=spec.robot,
+                spec=spec_to_row(spec),
+                subscription=lists_to_row(spec.lists),
+                secrets_sealed=self._sealer.seal(secrets_of(spec), f"task/{task.task_id}"),
+                created_ms=task.created_ms,
+                created_ns=task.created_ns,
+                status_ms=task.created_ms,
+                expires_at_ms=task.expires_ms,
+                clock_mono_ns=task.clock_mono_ns,
+                clock_wall_ms=task.clock_wall_ms,
+                kernel_boot_id=kernel_boot_id(),
+                node_id=node_id,
+                boot_id=boot_id,
+            )
+        )
+
+
+def kernel_boot_id() -> str:
+    """Which boot of the machine this is: monotonic times compare only inside one."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _status(task: Task) -> Status:
+    return "Exited" if task.stop is not None else _STATUS.get(task.state, "Exited")
+
+
+async def _playlists(conn: AsyncConnection, task_id: str) -> tuple[FileView, ...]:
+    rows = await conn.execute(
+        sa.select(outputs)
+        .where(outputs.c.task_id == task_id)
+        .order_by(outputs.c.track_start_ms, outputs.c.output_key)
+    )
+    return tuple(
+        FileView(
+            user_id=row.user_id,
+            file_name=row.playlist_name,
+            track_type=TRACK_TYPES[row.type],
+            begin_ms=row.track_start_ms,
+        )
+        for row in rows
+    )
