@@ -202,7 +202,7 @@ class Journal:
         self._lock = threading.Lock()  # over _fd and _unsynced, between the writer and sync()
         self._unsynced: set[Path] = set()
         self._new_names = False  # files made since the directory was last synced
-        self._broken_sync = False
+        self._cut_since_batch = False  # the file in work has packets of pieces that are closed now
 
     @classmethod
     def open(cls, directory: Path, epoch: int) -> Journal:
@@ -242,6 +242,9 @@ class Journal:
         body = b"".join(
             [_COUNT.pack(len(packets), len(state)), *entries, *(packet.data for packet in packets), state]
         )
+        if self._cut_since_batch:
+            self._leave_file()
+            self._cut_since_batch = False
         file, offset = self._write(_BATCH, body)
         self.checkpoint = checkpoint
         offset += _RECORD.size + _COUNT.size + _ENTRY.size * len(packets)
@@ -258,9 +261,9 @@ class Journal:
         if output not in self.outputs:
             raise ValueError(f"output {output!r} was not declared")
         cut = Cut(output, piece_no, at_ns, discontinuity)
-        self._write(_CUT, msgspec.msgpack.encode(cut))
+        file, _ = self._write(_CUT, msgspec.msgpack.encode(cut))
         _put_cut(self.cuts, cut)
-        self._leave_file()
+        self._cut_since_batch = bool(file.reach_ns)
 
     def end(self, checkpoint: dict[str, Any]) -> None:
         """No more input for this stretch. Raises DiskFull as `append` does."""
@@ -425,12 +428,18 @@ class Journal:
             until = covered_until_ns.get(output.key, -(1 << 62))
             for stream in output.streams:
                 covered[stream] = min(covered.get(stream, until), until)
-        deleted = []
+        deleted: list[Path] = []
+        unsynced = False  # an earlier file: a file lost in its tail is known by the one after it
         for file in self._files[:-1]:
             if all(reach < covered.get(stream, 1 << 62) for stream, reach in file.reach_ns.items()):
+                if unsynced:
+                    self.sync()
+                    unsynced = False
                 faults.reach("before-delete")
                 file.path.unlink(missing_ok=True)
                 deleted.append(file.path)
+            else:
+                unsynced = unsynced or file.path in self._unsynced
         if deleted:
             gone = set(deleted)
             self._files = [file for file in self._files if file.path not in gone]
