@@ -1,0 +1,123 @@
+"""`make test`, `make lint` and their like: the tiers of checks, each with its time and its last line.
+
+python tools/check.py [TIER ...]      default: all of lint rust unit integration acceptance wheel
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from project import PYTHON, ROOT, Broken, environment
+
+Command = Sequence[str]
+CLOSING = re.compile(r"(\d+ (passed|failed|error)|no tests ran|test result:|^Contracts:|^Success:)")
+WHEEL = "tests/acceptance/test_wheel.py"
+
+TIERS: dict[str, list[Command]] = {
+    "lint": [
+        [str(PYTHON), "-m", "ruff", "check", "."],
+        [str(PYTHON), "-m", "mypy"],
+        ["lint-imports"],
+        ["cargo", "fmt", "--all", "--check"],
+        ["cargo", "clippy", "--release", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+    ],
+    "rust": [["cargo", "test", "--release", "--workspace", "--exclude", "roomtape-py", "--locked"]],
+    "unit": [[str(PYTHON), "-m", "pytest", "tests/unit", "tests/golden"]],
+    "integration": [[str(PYTHON), "-m", "pytest", "tests/integration"]],
+    "acceptance": [[str(PYTHON), "-m", "pytest", "tests/acceptance", f"--ignore={WHEEL}", "-m", "not soak"]],
+    "wheel": [[str(PYTHON), "-m", "pytest", WHEEL]],
+    "soak": [[str(PYTHON), "-m", "pytest", "tests", "-m", "soak"]],
+    "fix": [
+        [str(PYTHON), "-m", "ruff", "check", "--fix", "."],
+        [str(PYTHON), "-m", "ruff", "format", "src", "tools"],
+        ["cargo", "fmt", "--all"],
+    ],
+}
+ALL = ("lint", "rust", "unit", "integration", "acceptance", "wheel")
+NEED_SYSTEM = {"integration", "acceptance", "soak"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    wanted = list(arguments) or list(ALL)
+    if unknown := [name for name in wanted if name not in TIERS]:
+        print(f"check: no such tier: {unknown[0]}; there are {', '.join(TIERS)}", file=sys.stderr)
+        return 2
+    env = environment()
+    try:
+        if NEED_SYSTEM & set(wanted):
+            system_packages(env)
+    except Broken as broken:
+        print(f"check: {broken}", file=sys.stderr)
+        return 1
+    results = [(name, *tier(name, TIERS[name], env)) for name in wanted]
+    print("\ntier          time       result")
+    for name, seconds, good, closing in results:
+        print(f"{name:12} {seconds:7.1f} s   {'ok' if good else 'FAILED'}   {closing}")
+    return 0 if all(good for _, _, good, _ in results) else 1
+
+
+def tier(name: str, commands: list[Command], env: dict[str, str]) -> tuple[float, bool, str]:
+    """Run all commands of a tier, also after a failure. Returns seconds, verdict and closing lines."""
+    begin = time.monotonic()
+    good, closings = True, []
+    for command in commands:
+        print(f"\n== {name}: {' '.join(command).replace(str(ROOT) + '/', '')}", flush=True)
+        code, closing = stream(command, env, print_line)
+        good = good and code == 0
+        closings += [closing] if closing else []
+        if code != 0:
+            print(f"== {name}: ended with {code}", flush=True)
+    return time.monotonic() - begin, good, "; ".join(closings)
+
+
+def stream(command: Command, env: dict[str, str], tell: Callable[[str], None]) -> tuple[int, str]:
+    """Run a command with its output shown as it comes. Returns its code and its closing line."""
+    closing = ""
+    with subprocess.Popen(
+        list(command), cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, errors="replace",
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            tell(line)
+            if CLOSING.search(line):
+                closing = line.strip(" =\n")
+    return process.returncode, closing
+
+
+def print_line(line: str) -> None:
+    print(line, end="", flush=True)
+
+
+def system_packages(env: dict[str, str]) -> None:
+    """Install what requirements/apt.txt names and this machine lacks. Raises Broken when it may not."""
+    lines = (ROOT / "requirements" / "apt.txt").read_text().splitlines()
+    wanted = [line for line in lines if line and not line.startswith("#")]
+    if shutil.which("dpkg-query") is None:
+        print(f"check: no dpkg here; the tests need {', '.join(wanted)}", file=sys.stderr)
+        return
+    missing = [name for name in wanted if not _is_installed(name)]
+    if not missing:
+        return
+    install = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
+    if os.geteuid() != 0:
+        raise Broken(f"system packages are missing; run: sudo {' '.join(install)}")
+    quiet = {**env, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "update", "-q"], install):
+        if subprocess.run(command, env=quiet, stdin=subprocess.DEVNULL, check=False).returncode != 0:
+            raise Broken(f"`{' '.join(command)}` failed")
+
+
+def _is_installed(package: str) -> bool:
+    query = ["dpkg-query", "-W", "-f", "${Status}", package]
+    return "ok installed" in subprocess.run(query, capture_output=True, text=True, check=False).stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
