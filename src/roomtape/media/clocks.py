@@ -25,6 +25,7 @@ SOUND_SLEW = 0.005
 PICTURE_SLEW = 0.05
 HISTORY_S = 0.6  # what a restarted decoder and coder may be fed again (TAPE: 400 ms of sound are kept)
 PICTURE_HZ = 90_000
+NEVER = -(1 << 62)
 
 
 @dataclass(slots=True, frozen=True)
@@ -45,7 +46,7 @@ class SoundClock:
     rate: int
     tick_den: int
     next_pts: int | None = None
-    end: int = 0  # position after the last sample placed
+    end: int = NEVER  # position after the last sample placed
     error: float = 0.0  # smoothed capture minus position, samples
     slewing: bool = False
     most: float = SOUND_SLEW  # samples it may move per sample that passes
@@ -59,7 +60,7 @@ class SoundClock:
         A place never begins before the one before it ended.
         """
         if self.next_pts is None:
-            return self._anchor(pts, length, capture)
+            return self._anchor(pts, length, max(capture, self.end))
         gap = self._samples(pts - self.next_pts)
         if abs(gap) <= self._tolerance():
             gap = 0

@@ -34,6 +34,9 @@ class Picture(Protocol):
 
     def flush(self) -> list[Coded]: ...
 
+    def not_before(self, pos: int) -> None:
+        """No access unit to come has an earlier dts than `pos`."""
+
     @property
     def dropped(self) -> int:
         """Frames thrown away because no key frame came before them."""
@@ -57,6 +60,9 @@ class _Timed:
     @property
     def dropped(self) -> int:
         return self._dropped
+
+    def not_before(self, pos: int) -> None:
+        self.last = pos - 1 if self.last is None else max(self.last, pos - 1)
 
     def begin(self, track: Track, *, resume: bool = False) -> None:
         if self._clock is None or not resume:

@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 from roomtape.media.aac_coder import FRAME, AacCoder, GridPacket, silent_frame
-from roomtape.media.clocks import SoundClock
+from roomtape.media.clocks import NEVER, SoundClock
 from roomtape.media.frames import NS, PREROLL, Coded, Samples, TapFrame, Track
 
 DECODER_PREROLL = 3840  # samples at 48 kHz an Opus decoder needs to forget that it is new (80 ms)
@@ -47,6 +47,9 @@ class Sound(Protocol):
     def restart(self) -> None:
         """Forget the time line: the next sound begins a new one where it is."""
 
+    def not_before(self, pos: int) -> None:
+        """A time line that begins later begins at or after `pos`."""
+
     @property
     def next_pos(self) -> int | None:
         """No packet before this position will come any more."""
@@ -71,7 +74,7 @@ class Sound(Protocol):
 
 
 class SoundDecoder:
-    """Packets in, float32 (channels, n) out; a packet that cannot be decoded is silence as long as the last."""
+    """Packets in, float32 (channels, n) out; a packet that cannot be decoded is silence."""
 
     def __init__(self, codec: str, rate: int, channels: int, extradata: bytes = b"") -> None:
         self.rate = rate
@@ -144,12 +147,12 @@ class GridSound:
         self._coder: AacCoder | None = None
         self._recent = np.zeros((channels, _RECENT), np.float32)  # the samples before `end`
         self._late = 0
+        self._floor = NEVER  # where the time line before this one ended
 
     def begin(self, track: Track, *, resume: bool = False) -> None:
         if self._clock is None or not resume:
             self._clock = SoundClock(self.rate, track.time_base_den)
-            if self.end is not None:
-                self._clock.end = self.end
+            self._clock.end = self._floor if self.end is None else self.end
         self._decoder = SoundDecoder(track.codec, self.rate, self.channels, track.extradata)
 
     def push(self, frames: list[TapFrame], task0_ns: int) -> list[Coded]:
@@ -196,10 +199,18 @@ class GridSound:
         return out
 
     def restart(self) -> None:
+        if self.end is not None:
+            self._floor = self.end
         self.end = None
         self._t0, self._next = 0, -1
         self._coder = None
         self._recent = np.zeros((self.channels, _RECENT), np.float32)
+
+    def not_before(self, pos: int) -> None:
+        if self.end is None:
+            self._floor = max(self._floor, pos)
+            if self._clock is not None:
+                self._clock.end = max(self._clock.end, self._floor)
 
     @property
     def next_pos(self) -> int | None:
@@ -230,6 +241,7 @@ class GridSound:
             "rate": self.rate,
             "channels": self.channels,
             "end": self.end,
+            "floor": self._floor,
             "t0": self._t0,
             "next": self._next,
             "priming": base64.b64encode(self._priming).decode(),
@@ -240,6 +252,7 @@ class GridSound:
     def restore(cls, state: dict[str, Any]) -> GridSound:
         self = cls(state["rate"], state["channels"])
         self.end, self._t0, self._next = state["end"], state["t0"], state["next"]
+        self._floor = state["floor"]
         self._priming = base64.b64decode(state["priming"])
         self._clock = SoundClock.restore(state["clock"]) if state["clock"] else None
         return self
@@ -305,11 +318,12 @@ class KeptSound:
         self.end: int | None = None
         self._clock: SoundClock | None = None
         self._late = 0
+        self._floor = NEVER  # where the time line before this one ended
 
     def begin(self, track: Track, *, resume: bool = False) -> None:
         if self._clock is None or not resume:
             self._clock = SoundClock(self.rate, track.time_base_den, most=KEPT_SLEW)
-            self._clock.end = self.end or 0
+            self._clock.end = self._floor if self.end is None else self.end
 
     def push(self, frames: list[TapFrame], task0_ns: int) -> list[Coded]:
         assert self._clock is not None
@@ -341,7 +355,15 @@ class KeptSound:
         return []
 
     def restart(self) -> None:
+        if self.end is not None:
+            self._floor = self.end
         self.end = None
+
+    def not_before(self, pos: int) -> None:
+        if self.end is None:
+            self._floor = max(self._floor, pos)
+            if self._clock is not None:
+                self._clock.end = max(self._clock.end, self._floor)
 
     @property
     def next_pos(self) -> int | None:
@@ -369,13 +391,14 @@ class KeptSound:
             "rate": self.rate,
             "channels": self.channels,
             "end": self.end,
+            "floor": self._floor,
             "clock": self._clock.state() if self._clock else None,
         }
 
     @classmethod
     def restore(cls, state: dict[str, Any]) -> KeptSound:
         self = cls(state["rate"], state["channels"])
-        self.end = state["end"]
+        self.end, self._floor = state["end"], state["floor"]
         self._clock = SoundClock.restore(state["clock"]) if state["clock"] else None
         return self
 

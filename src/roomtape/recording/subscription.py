@@ -31,9 +31,10 @@ def matches(entries: Sequence[str], user: str, present: frozenset[str]) -> bool:
     for entry in entries:
         if entry == user:
             return True
-        if entry.endswith(PATTERN_END) and entry not in present:
-            if user.startswith(entry.removesuffix(PATTERN_END)):
-                return True
+        if entry in present or not entry.endswith(PATTERN_END):
+            continue
+        if user.startswith(entry.removesuffix(PATTERN_END)):
+            return True
     return False
 
 

@@ -1,0 +1,199 @@
+"""One stream of a recording: the track it reads now, its element, and when it begins.
+
+A strand is (user, main or aux, audio or video). It outlives its tracks: a user who comes back goes on in
+the same strand, with another track.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from roomtape.media.adts import AAC_LC, AacConfig, BadAac
+from roomtape.media.clocks import PICTURE_HZ
+from roomtape.media.frames import KEY, NS, PREROLL, Coded, TapFrame, Track
+from roomtape.media.picture import KeptPicture, Picture, TranscodedPicture, restore_picture
+from roomtape.media.sound import GridSound, KeptSound, Sound, restore_sound
+from roomtape.recording.checkpoint import StrandState
+
+WAIT_KEY_NS = NS  # how long a picture published before Create may take to bring an IDR of its own
+OPUS_RATE = 48_000
+BEGIN = -(1 << 62)  # task time before everything
+
+
+@dataclass(slots=True)
+class Strand:
+    """`user`, `media` ("main", "aux") and `kind` ("audio", "video") name it; `stream` is its journal id."""
+
+    user: str
+    media: str
+    kind: str
+    stream: int
+    since_ns: int  # wanted from this monotonic instant on (Create, or the Modify that took it in)
+    pre_create: bool = True  # may begin with the last IDR from before that
+    sound: Sound | None = None
+    picture: Picture | None = None
+    track: Track | None = None  # being read
+    next_seq: int = -1
+    final_seq: int | None = None  # the track has stopped; this is after its last frame
+    stopped_since: int | None = None  # watermark at which that was heard
+    blocked_until: int | None = None  # stopped by SetUserBlocked: counts as published so long
+    read_since: int | None = None  # watermark of the first batch after its track was asked for
+    waiting: list[Track] = field(default_factory=list)  # tracks that begin when this one is read out
+    started: bool = False  # this track's first frame has been chosen
+    primed: bool = True  # what a restored element must be given again has come
+    held: list[TapFrame] = field(default_factory=list)  # before that choice
+    skipped: int = 0  # frames a source gave no sequence number for
+
+    @property
+    def live(self) -> bool:
+        """Whether this stream is published now."""
+        return self.track is not None or self.blocked_until is not None
+
+    @property
+    def time_base_den(self) -> int:
+        return self.sound.rate if self.sound else 90_000
+
+    def begin(self, track: Track, *, resume_seq: int | None = None) -> None:
+        """Read `track` from now on. `resume_seq`: the restored element's own track, from that frame on."""
+        resume = resume_seq is not None
+        if self.kind == "audio":
+            if self.sound is None:
+                self.sound = sound_for(track)
+            self.sound.begin(track, resume=resume)
+        else:
+            if self.picture is None:
+                self.picture = KeptPicture() if track.codec == "h264" else TranscodedPicture()
+            self.picture.begin(track, resume=resume)
+        self.track = track
+        self.next_seq = -1 if resume_seq is None else resume_seq
+        self.started = resume
+        self.primed = not resume
+        self.final_seq = None if track.live else track.next_seq
+        self.stopped_since = self.blocked_until = self.read_since = None
+        self.held = []
+
+    def read_out(self) -> bool:
+        """Whether its track has stopped and every frame of it was taken."""
+        return self.final_seq is not None and self.next_seq >= self.final_seq
+
+    def leave(self) -> None:
+        self.track = None
+        self.final_seq = self.stopped_since = None
+        self.held = []
+        self.next_seq = -1
+
+    def not_before(self, task_ns: int) -> None:
+        """What is put out first lies at or after this: the piece before it is closed."""
+        if task_ns <= BEGIN:
+            return
+        if self.sound is not None:
+            self.sound.not_before(-(-task_ns * self.sound.rate // NS))
+        if self.picture is not None:
+            self.picture.not_before(-(-task_ns * PICTURE_HZ // NS))
+
+    def take(
+        self, frames: list[TapFrame], task0_ns: int, until_ns: int | None, sound_error_ns: int
+    ) -> list[Coded]:
+        """Frames of its track in; those captured at or after `until_ns` are left out."""
+        if until_ns is not None:
+            frames = [frame for frame in frames if frame.capture_ns < until_ns]
+        if not self.started:
+            self.held += frames
+            return []
+        return self._push(frames, task0_ns, sound_error_ns)
+
+    def choose_start(self, watermark_ns: int, task0_ns: int, sound_error_ns: int) -> list[Coded]:
+        """Begin, if it is clear where. Source: the timing rules for tracks published before Create."""
+        if self.started or not self.held or self.track is None:
+            return []
+        start = self._start(watermark_ns)
+        if start is None:
+            return []
+        frames, self.held = self.held[start:], []
+        self.started = True
+        if frames:
+            self.next_seq = frames[0].seq
+        return self._push(frames, task0_ns, sound_error_ns)
+
+    @property
+    def awaits_key(self) -> bool:
+        """Whether a key frame would help now."""
+        if self.picture is None or self.track is None:
+            return False
+        return not self.started or self.picture.awaits_key
+
+    def state(self) -> StrandState:
+        element = self.sound.state() if self.sound else self.picture.state() if self.picture else None
+        return StrandState(
+            user=self.user,
+            media=self.media,
+            kind=self.kind,
+            stream=self.stream,
+            track=self.track.track if self.track else None,
+            next_seq=self.next_seq if self.started else -1,
+            element=element,
+            since_ns=self.since_ns,
+        )
+
+    @classmethod
+    def restore(cls, state: StrandState, *, pre_create: bool) -> Strand:
+        self = cls(state.user, state.media, state.kind, state.stream, state.since_ns, pre_create)
+        if state.element is not None:
+            if state.kind == "audio":
+                self.sound = restore_sound(state.element)
+            else:
+                self.picture = restore_picture(state.element)
+        return self
+
+    def _push(self, frames: list[TapFrame], task0_ns: int, sound_error_ns: int) -> list[Coded]:
+        fresh = []
+        for frame in frames:
+            if not frame.flags & PREROLL:
+                if frame.seq < self.next_seq:
+                    continue
+                if frame.seq > self.next_seq >= 0:
+                    self.skipped += frame.seq - self.next_seq
+                self.next_seq = frame.seq + 1
+            fresh.append(frame)
+        if not fresh:
+            return []
+        self.primed = True
+        if self.sound is not None:
+            return self.sound.push(fresh, task0_ns)
+        assert self.picture is not None
+        return self.picture.push(fresh, task0_ns, sound_error_ns)
+
+    def _start(self, watermark_ns: int) -> int | None:
+        """Index of the held frame to begin with."""
+        assert self.track is not None
+        before = self.track.started_ns < self.since_ns
+        if self.kind == "audio":
+            if not before:
+                return 0
+            late = (i for i, frame in enumerate(self.held) if frame.capture_ns >= self.since_ns)
+            first = next(late, None)
+            if first is None:
+                self.next_seq = self.held[-1].seq + 1
+                self.held = []
+            return first
+        keys = [i for i, frame in enumerate(self.held) if frame.flags & KEY]
+        for index in keys:
+            if not before or self.held[index].capture_ns >= self.since_ns:
+                return index
+        waited = watermark_ns >= self.since_ns + WAIT_KEY_NS or self.final_seq is not None
+        if keys and self.pre_create and waited:
+            return keys[-1]
+        return None
+
+
+def sound_for(track: Track) -> Sound:
+    """The element for a track's codec: AAC-LC is kept, everything else is decoded and put on a grid."""
+    if track.codec == "aac":
+        try:
+            config = AacConfig.parse(track.extradata)
+        except BadAac:
+            config = AacConfig(5, track.sample_rate or OPUS_RATE, track.channels or 2)
+        if config.object_type == AAC_LC and config.channels in (1, 2):
+            return KeptSound(config.sample_rate, config.channels)
+        return GridSound(track.sample_rate or config.sample_rate, min(config.channels, 2))
+    return GridSound(OPUS_RATE, track.channels if track.channels in (1, 2) else 2)
