@@ -518,6 +518,7 @@ class Journal:
                 os.close(fd)
         file.length = end
         self._files.append(file)
+        self._unsynced.add(file.path)  # its writer may have died before it could sync
         return whole
 
     def _take_head(self, body: bytes) -> bool:
