@@ -1,0 +1,186 @@
+//! From RTP time to the server's monotonic clock.
+//!
+//! A sender report says which NTP time belongs to an RTP time. The smallest difference
+//! (arrival - NTP time) over a window, taken over all tracks of the peer, is the offset of the
+//! sender's clock plus the fastest way through the network; sound and picture share it, which is
+//! what keeps lips in sync. Before the first report a track uses the same minimum over
+//! (arrival - RTP time) of its own.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// One instant known on both clocks; converts `Instant` to nanoseconds of `CLOCK_MONOTONIC`.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockBase {
+    pub instant: Instant,
+    pub mono_ns: i64,
+}
+
+impl ClockBase {
+    /// Nanoseconds of `CLOCK_MONOTONIC` at `t`.
+    pub fn ns(&self, t: Instant) -> i64 {
+        match t.checked_duration_since(self.instant) {
+            Some(later) => self.mono_ns + later.as_nanos() as i64,
+            None => self.mono_ns - self.instant.duration_since(t).as_nanos() as i64,
+        }
+    }
+
+    /// The instant of `ns` nanoseconds of `CLOCK_MONOTONIC`.
+    pub fn instant(&self, ns: i64) -> Instant {
+        let distance = Duration::from_nanos((ns - self.mono_ns).unsigned_abs());
+        if ns >= self.mono_ns {
+            self.instant + distance
+        } else {
+            self.instant.checked_sub(distance).unwrap_or(self.instant)
+        }
+    }
+}
+
+const SECOND_NS: i64 = 1_000_000_000;
+/// Seconds the minimum looks back: long enough to meet a quiet moment of the network, short enough
+/// that 100 ppm of drift stay below 3 ms.
+const WINDOW_S: i64 = 30;
+/// The applied mapping follows its target by at most 5 ms per second, so that a correction can be
+/// hidden by resampling (0.5 %).
+const SLEW_PER_1000: i64 = 5;
+/// A larger error is no drift: the sender's clock was set. The mapping jumps.
+const JUMP_NS: i64 = SECOND_NS;
+
+/// Sliding minimum in buckets of one second.
+#[derive(Debug, Default)]
+pub struct MinFilter {
+    buckets: VecDeque<(i64, i64)>,
+}
+
+impl MinFilter {
+    /// Takes a sample measured at `now_ns`.
+    pub fn add(&mut self, now_ns: i64, value: i64) {
+        let second = now_ns.div_euclid(SECOND_NS);
+        match self.buckets.back_mut() {
+            Some((at, min)) if *at == second => *min = (*min).min(value),
+            _ => self.buckets.push_back((second, value)),
+        }
+        while self.buckets.front().is_some_and(|(at, _)| *at < second - WINDOW_S) {
+            self.buckets.pop_front();
+        }
+    }
+
+    /// The smallest sample of the window.
+    pub fn min(&self) -> Option<i64> {
+        self.buckets.iter().map(|(_, v)| *v).min()
+    }
+}
+
+/// The clock of a peer: offset of its NTP time to ours.
+#[derive(Debug, Default)]
+pub struct PeerClock {
+    offset: MinFilter,
+}
+
+impl PeerClock {
+    /// Server time of the sender's NTP time 0, ns.
+    pub fn offset_ns(&self) -> Option<i64> {
+        self.offset.min()
+    }
+}
+
+/// The clock of one track.
+#[derive(Debug)]
+pub struct TrackClock {
+    rate: i64,
+    /// NTP ns (UNIX epoch) minus RTP ns, by the newest sender report.
+    report: Option<i64>,
+    arrival: MinFilter,
+    applied: Option<(i64, i64)>,
+}
+
+impl TrackClock {
+    /// `rate`: RTP ticks per second.
+    pub fn new(rate: u32) -> Self {
+        Self {
+            rate: i64::from(rate),
+            report: None,
+            arrival: MinFilter::default(),
+            applied: None,
+        }
+    }
+
+    fn rtp_ns(&self, rtp: i64) -> i64 {
+        (i128::from(rtp) * i128::from(SECOND_NS) / i128::from(self.rate)) as i64
+    }
+
+    /// A sender report: `ntp` is the wall time of RTP time `rtp` (extended like the packets').
+    pub fn sender_report(&mut self, ntp: SystemTime, rtp: i64) {
+        let Ok(unix) = ntp.duration_since(UNIX_EPOCH) else {
+            return;
+        };
+        self.report = Some(unix.as_nanos() as i64 - self.rtp_ns(rtp));
+    }
+
+    /// True once a sender report has come.
+    pub fn has_report(&self) -> bool {
+        self.report.is_some()
+    }
+
+    /// A packet of RTP time `rtp` arrived.
+    pub fn arrived(&mut self, peer: &mut PeerClock, rtp: i64, now_ns: i64) {
+        let rtp_ns = self.rtp_ns(rtp);
+        self.arrival.add(now_ns, now_ns - rtp_ns);
+        if let Some(report) = self.report {
+            peer.offset.add(now_ns, now_ns - (report + rtp_ns));
+        }
+    }
+
+    /// Server time at which RTP time `rtp` was captured.
+    pub fn capture_ns(&mut self, peer: &PeerClock, rtp: i64, now_ns: i64) -> i64 {
+        let target = match (self.report, peer.offset_ns()) {
+            (Some(report), Some(offset)) => report + offset,
+            _ => self.arrival.min().unwrap_or(now_ns - self.rtp_ns(rtp)),
+        };
+        let applied = match self.applied {
+            Some((applied, at)) if (target - applied).abs() < JUMP_NS => {
+                let most = (now_ns - at).max(0) / 1000 * SLEW_PER_1000;
+                applied + (target - applied).clamp(-most, most)
+            }
+            _ => target,
+        };
+        self.applied = Some((applied, now_ns));
+        self.rtp_ns(rtp) + applied
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+
+    #[test]
+    fn sound_and_picture_of_one_instant_map_to_one_instant() {
+        let mut peer = PeerClock::default();
+        let (mut sound, mut picture) = (TrackClock::new(48_000), TrackClock::new(90_000));
+        let wall = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        sound.sender_report(wall, 5_000_000);
+        picture.sender_report(wall, 77_000);
+        // Sound needs 10 ms through the network, pictures 60: the faster one sets the offset.
+        let base = 500 * SECOND_NS;
+        sound.arrived(&mut peer, 5_000_000, base + 10 * MS);
+        picture.arrived(&mut peer, 77_000, base + 60 * MS);
+        let a = sound.capture_ns(&peer, 5_000_000, base + 60 * MS);
+        let v = picture.capture_ns(&peer, 77_000, base + 60 * MS);
+        assert!((a - v).abs() < 1000, "{a} {v}");
+        assert!((a - (base + 10 * MS)).abs() < 1000);
+    }
+
+    #[test]
+    fn a_late_report_moves_the_mapping_by_five_ms_per_second() {
+        let mut peer = PeerClock::default();
+        let mut track = TrackClock::new(90_000);
+        track.arrived(&mut peer, 0, SECOND_NS);
+        assert_eq!(track.capture_ns(&peer, 0, SECOND_NS), SECOND_NS);
+        track.sender_report(UNIX_EPOCH + Duration::from_secs(9), 0);
+        peer.offset.add(SECOND_NS, SECOND_NS + 40 * MS - 9 * SECOND_NS);
+        let later = track.capture_ns(&peer, 90_000, 2 * SECOND_NS);
+        assert_eq!(later, 2 * SECOND_NS + 5 * MS);
+    }
+}

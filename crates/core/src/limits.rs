@@ -1,0 +1,18 @@
+//! What this server takes from a client at most.
+
+/// Bytes of one frame: 20 times a large IDR.
+pub const FRAME_BYTES: usize = 8 << 20;
+/// Pixels along one side.
+const SIDE: u32 = 8192;
+/// Macroblocks of a picture: level 5.2 of H.264 (4096 x 2304), table A-1.
+const MACROBLOCKS: u64 = 36_864;
+/// Bytes a GOP cache may hold; past it the cache is empty until the next key frame.
+pub const GOP_BYTES: usize = 24 << 20;
+/// Sound kept for whoever taps a track after it began.
+pub const SOUND_KEPT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A picture of this size may be forwarded and decoded.
+pub fn picture_fits(width: u32, height: u32) -> bool {
+    let blocks = u64::from(width.div_ceil(16)) * u64::from(height.div_ceil(16));
+    width > 0 && height > 0 && width <= SIDE && height <= SIDE && blocks <= MACROBLOCKS
+}

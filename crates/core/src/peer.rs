@@ -1,0 +1,162 @@
+//! One WebRTC client: str0m and what belongs to it.
+
+use std::net::SocketAddr;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustc_hash::FxHashMap;
+use str0m::media::{Mid, Pt};
+use str0m::net::Protocol;
+use str0m::rtp::Ssrc;
+use str0m::{Event, Input, Output, Rtc};
+
+use roomtape_media::{Kind, TrackId};
+
+use crate::clock::PeerClock;
+use crate::forward::Rebase;
+use crate::sdp::{Offer, Role};
+
+/// Which of a user's places in the room a session takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Seat {
+    /// Camera and microphone.
+    Main,
+    /// The second picture.
+    Aux,
+    /// A viewer.
+    Play,
+}
+
+impl Seat {
+    /// The word used towards Python.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Seat::Main => "main",
+            Seat::Aux => "aux",
+            Seat::Play => "play",
+        }
+    }
+
+    /// The seat of this name.
+    pub fn of(name: &str) -> Option<Seat> {
+        [Seat::Main, Seat::Aux, Seat::Play]
+            .into_iter()
+            .find(|s| s.as_str() == name)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not connected yet; closed if it stays so.
+    Connecting,
+    Up,
+    /// Silent; its tracks have stopped. It may come back.
+    Lost,
+}
+
+/// Where a viewer's m-line gets its packets from.
+pub struct Slot {
+    pub mid: Mid,
+    pub picture: bool,
+    pub track: Option<TrackId>,
+    pub payload_type: Option<Pt>,
+    pub rebase: Rebase,
+}
+
+/// What a viewer came to see.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// `None`: the first publisher of the room.
+    pub user: Option<Arc<str>>,
+    /// The second picture instead of the first.
+    pub aux: bool,
+    /// Whom `None` was resolved to.
+    pub resolved: Option<Arc<str>>,
+}
+
+/// One incoming stream of a publisher.
+pub struct Incoming {
+    pub kind: Kind,
+    pub track: Option<TrackId>,
+}
+
+pub struct Peer {
+    pub rtc: Rtc,
+    pub room: Arc<str>,
+    pub user: Arc<str>,
+    pub seat: Seat,
+    pub role: Role,
+    pub entered_ns: i64,
+    pub offer: Offer,
+    pub state: State,
+    pub created: Instant,
+    pub last_heard: Instant,
+    /// When str0m wants to be called again.
+    pub deadline: Instant,
+    pub ufrags: Vec<String>,
+    pub addresses: Vec<(Protocol, SocketAddr)>,
+    /// Publisher: what each m-line carries.
+    pub kinds: Vec<(Mid, Kind)>,
+    pub incoming: FxHashMap<Ssrc, Incoming>,
+    pub clock: PeerClock,
+    /// Viewer.
+    pub watch: Watch,
+    pub slots: Vec<Slot>,
+    /// Something was written; str0m must be driven before the batch ends.
+    pub touched: bool,
+    /// Tests of isolation: panic at the next turn.
+    pub sabotaged: bool,
+}
+
+/// Why a peer cannot go on.
+pub enum Death {
+    /// The library broke an assumption of its own.
+    Panic,
+    Error(String),
+}
+
+impl Peer {
+    /// Drives str0m: one input, then everything it has to say. Panics inside are this peer's death.
+    pub fn drive(
+        &mut self,
+        input: Input<'_>,
+        transmits: &mut Vec<str0m::net::Transmit>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Death> {
+        let connected = self.rtc.is_connected();
+        let sabotaged = self.sabotaged;
+        let rtc = &mut self.rtc;
+        let run = catch_unwind(AssertUnwindSafe(|| {
+            assert!(!sabotaged, "sabotaged by a test");
+            let input_result = rtc.handle_input(input);
+            let deadline = loop {
+                match rtc.poll_output() {
+                    Ok(Output::Timeout(t)) => break Ok(t),
+                    Ok(Output::Transmit(t)) => transmits.push(t),
+                    Ok(Output::Event(e)) => events.push(e),
+                    Err(e) => break Err(e.to_string()),
+                }
+            };
+            // Garbage from the network is no reason to end a session that stands: an error of
+            // the input matters only while the handshake runs.
+            match (deadline, input_result) {
+                (Ok(_), Err(e)) if !connected => Err(e.to_string()),
+                (deadline, _) => deadline,
+            }
+        }));
+        match run {
+            Ok(Ok(deadline)) => {
+                self.deadline = deadline;
+                Ok(())
+            }
+            Ok(Err(text)) => Err(Death::Error(text)),
+            Err(_) => Err(Death::Panic),
+        }
+    }
+
+    /// The kind of an m-line of a publisher.
+    pub fn kind_of(&self, mid: Mid) -> Option<Kind> {
+        self.kinds.iter().find(|(m, _)| *m == mid).map(|(_, k)| *k)
+    }
+}

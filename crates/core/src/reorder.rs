@@ -1,0 +1,97 @@
+//! Puts packets back in order, and gives up on one that is missing for too long.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long sound waits for a missing packet.
+pub const AUDIO_WINDOW: Duration = Duration::from_millis(120);
+/// How long pictures wait: long enough for two retransmissions.
+pub const VIDEO_WINDOW: Duration = Duration::from_millis(250);
+/// A jump of the sequence by more than this is a new series, not a loss.
+const MAX_JUMP: u64 = 4096;
+
+/// Packets in order of their extended sequence number.
+#[derive(Debug)]
+pub struct Reorder<T> {
+    window: Duration,
+    next: Option<u64>,
+    waiting: BTreeMap<u64, (Instant, T)>,
+}
+
+/// A packet whose turn it is; `gap` says that some before it are given up.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ordered<T> {
+    pub gap: bool,
+    pub packet: T,
+}
+
+impl<T> Reorder<T> {
+    pub fn new(window: Duration) -> Self {
+        Self {
+            window,
+            next: None,
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a packet that arrived at `arrival`. One that comes after it was given up is dropped.
+    pub fn push(&mut self, seq: u64, arrival: Instant, packet: T) {
+        match self.next {
+            None => self.next = Some(seq),
+            Some(next) if seq < next => return,
+            Some(next) if seq - next > MAX_JUMP => {
+                self.waiting.clear();
+                self.next = Some(seq.wrapping_sub(1)); // seen as one missing: a gap
+            }
+            Some(_) => {}
+        }
+        self.waiting.entry(seq).or_insert((arrival, packet));
+    }
+
+    /// The next packet in order; past the window also across a hole.
+    pub fn pop(&mut self, now: Instant) -> Option<Ordered<T>> {
+        let next = self.next?;
+        let (&seq, &(arrival, _)) = self.waiting.iter().next().map(|(s, v)| (s, v))?;
+        let gap = seq != next;
+        if gap && now < arrival + self.window {
+            return None;
+        }
+        let (_, packet) = self.waiting.remove(&seq)?;
+        self.next = Some(seq + 1);
+        Some(Ordered { gap, packet })
+    }
+
+    /// When `pop` has to be called again although no packet comes.
+    pub fn deadline(&self) -> Option<Instant> {
+        let (_, (arrival, _)) = self.waiting.iter().next()?;
+        Some(*arrival + self.window)
+    }
+
+    /// Arrival of the oldest packet that waits.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.waiting.values().map(|(arrival, _)| *arrival).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_restored_and_a_hole_waits_for_the_window() {
+        let t = Instant::now();
+        let mut r = Reorder::new(AUDIO_WINDOW);
+        for seq in [10, 12, 11, 14] {
+            r.push(seq, t, seq);
+        }
+        let drain = |r: &mut Reorder<u64>, now| {
+            std::iter::from_fn(|| r.pop(now).map(|o| (o.gap, o.packet))).collect::<Vec<_>>()
+        };
+        assert_eq!(drain(&mut r, t), [(false, 10), (false, 11), (false, 12)]);
+        assert_eq!(drain(&mut r, t + AUDIO_WINDOW - Duration::from_millis(1)), []);
+        assert_eq!(r.deadline(), Some(t + AUDIO_WINDOW));
+        assert_eq!(drain(&mut r, t + AUDIO_WINDOW), [(true, 14)]);
+        r.push(13, t, 13);
+        assert_eq!(drain(&mut r, t + AUDIO_WINDOW), [], "given up for good");
+    }
+}

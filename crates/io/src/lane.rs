@@ -1,0 +1,300 @@
+//! The thread of a lane: its sockets, its clock, its queue around the sans-IO core.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use roomtape_core::{Command, Event, Lane, LaneConfig, NumberTrack, Output, Protocol};
+
+use crate::clock::now_ns;
+use crate::event::{CoreEvent, TrackStats};
+use crate::mailbox::{Mailbox, Post};
+use crate::net::{LaneSockets, UdpBatch};
+use crate::poll::PollSet;
+use crate::tap::TapMsg;
+use crate::tcp::TcpFrames;
+
+/// What is posted to a lane.
+#[derive(Debug)]
+pub enum LaneMsg {
+    Command(Command),
+    Stop,
+}
+
+/// What a lane counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LaneStats {
+    pub peers: usize,
+    pub tracks: usize,
+    pub datagrams_in: u64,
+    pub datagrams_out: u64,
+    /// Datagrams the system would not take.
+    pub dropped: u64,
+}
+
+/// A running lane.
+pub struct LaneHandle {
+    pub post: Post<LaneMsg>,
+    stats: Arc<Mutex<LaneStats>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LaneHandle {
+    pub fn stats(&self) -> LaneStats {
+        self.stats.lock().map_or_else(|e| *e.into_inner(), |s| *s)
+    }
+
+    /// Asks the lane to end and waits for it.
+    pub fn stop(&mut self) {
+        self.post.send(LaneMsg::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // a panic of the thread has ended the process already
+        }
+    }
+}
+
+/// Starts a lane's thread.
+///
+/// # Errors
+/// The process has no descriptor or thread left, or no certificate can be made.
+#[allow(clippy::too_many_arguments)]
+pub fn start(
+    config: LaneConfig,
+    number: NumberTrack,
+    sockets: LaneSockets,
+    post: Post<LaneMsg>,
+    mailbox: Mailbox<LaneMsg>,
+    tap: Post<TapMsg>,
+    events: Post<CoreEvent>,
+) -> io::Result<LaneHandle> {
+    let name = format!("roomtape-lane{}", config.lane);
+    let lane = Lane::new(config, number, Instant::now()).map_err(io::Error::other)?;
+    let stats = Arc::new(Mutex::new(LaneStats::default()));
+    let mut thread = LaneThread {
+        lane,
+        udp: UdpBatch::new(sockets.udp)?,
+        tcp: TcpFrames::new(sockets.tcp)?,
+        mailbox,
+        tap,
+        events,
+        counted: LaneStats::default(),
+        stats: stats.clone(),
+    };
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        let run = std::panic::AssertUnwindSafe(|| thread.run());
+        if std::panic::catch_unwind(run).is_err() {
+            // All rooms of the lane would hang: better to die and be started again.
+            eprintln!("roomtape: a lane failed; ending the process");
+            std::process::abort();
+        }
+    })?;
+    Ok(LaneHandle {
+        post,
+        stats,
+        thread: Some(thread),
+    })
+}
+
+struct LaneThread {
+    lane: Lane,
+    udp: UdpBatch,
+    tcp: TcpFrames,
+    mailbox: Mailbox<LaneMsg>,
+    tap: Post<TapMsg>,
+    events: Post<CoreEvent>,
+    counted: LaneStats,
+    stats: Arc<Mutex<LaneStats>>,
+}
+
+/// Batches read before the rest of the loop has its turn.
+const BATCHES: usize = 4;
+
+impl LaneThread {
+    fn run(&mut self) {
+        let mut poll = PollSet::default();
+        loop {
+            poll.clear();
+            let mailbox = poll.add(self.mailbox.as_raw_fd(), false);
+            let udp = poll.add(self.udp.as_raw_fd(), self.udp.is_pending());
+            self.tcp.register(&mut poll);
+            let until = self.lane.deadline().map(|at| {
+                let left = at.saturating_duration_since(Instant::now());
+                now_ns() + left.as_nanos() as i64
+            });
+            if let Err(error) = poll.wait(now_ns(), until) {
+                self.tell(CoreEvent::Log {
+                    level: "error",
+                    text: format!("waiting for the network: {error}"),
+                });
+            }
+            let now = Instant::now();
+            if poll.readable(mailbox) {
+                for letter in self.mailbox.drain() {
+                    match letter {
+                        LaneMsg::Command(command) => self.lane.handle_command(now, command),
+                        LaneMsg::Stop => return,
+                    }
+                }
+            }
+            if poll.readable(udp) {
+                self.receive_udp();
+            }
+            let Self { tcp, lane, .. } = self;
+            tcp.receive(&poll, now, |source, frame| {
+                lane.handle_datagram(now, Protocol::Tcp, source, frame);
+            });
+            let now = Instant::now();
+            self.lane.handle_timeout(now);
+            self.lane.flush(now);
+            self.give_away(now);
+        }
+    }
+
+    fn receive_udp(&mut self) {
+        for _ in 0..BATCHES {
+            let now = Instant::now();
+            let Self {
+                udp, lane, counted, ..
+            } = self;
+            let more = udp.receive(|source: SocketAddr, datagram| {
+                counted.datagrams_in += 1;
+                lane.handle_datagram(now, Protocol::Udp, source, datagram);
+            });
+            match more {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    self.tell(CoreEvent::Log {
+                        level: "error",
+                        text: format!("reading datagrams: {error}"),
+                    });
+                    return;
+                }
+            }
+        }
+    }
+
+    fn give_away(&mut self, now: Instant) {
+        let mut second_over = false;
+        while let Some(output) = self.lane.poll_output() {
+            match output {
+                Output::Transmit(t) if t.protocol == Protocol::Udp => {
+                    self.counted.datagrams_out += 1;
+                    self.udp.queue(t.destination, t.contents);
+                }
+                Output::Transmit(t) => self.tcp.send(now, t.destination, &t.contents),
+                Output::Tap(input) => {
+                    self.tap.send(TapMsg::Media(input));
+                }
+                Output::Event(event) => {
+                    second_over |= matches!(event, Event::Stats(_));
+                    self.tell(core_event(event));
+                }
+            }
+        }
+        if let Err(error) = self.udp.send() {
+            self.tell(CoreEvent::Log {
+                level: "error",
+                text: format!("sending datagrams: {error}"),
+            });
+        }
+        let (peers, tracks) = self.lane.population();
+        if second_over || (peers, tracks) != (self.counted.peers, self.counted.tracks) {
+            self.counted.peers = peers;
+            self.counted.tracks = tracks;
+            self.counted.dropped = self.udp.dropped;
+            if let Ok(mut stats) = self.stats.lock() {
+                *stats = self.counted;
+            }
+        }
+    }
+
+    fn tell(&self, event: CoreEvent) {
+        self.events.send(event); // nobody listens only while the process ends
+    }
+}
+
+/// The same news in the words of the binding.
+fn core_event(event: Event) -> CoreEvent {
+    match event {
+        Event::Answer { ticket, peer, sdp } => CoreEvent::Answer {
+            ticket,
+            peer: peer.0,
+            sdp,
+        },
+        Event::Refused {
+            ticket,
+            reason,
+            message,
+        } => CoreEvent::Refused {
+            ticket,
+            reason,
+            message,
+        },
+        Event::Patched { ticket, fragment } => CoreEvent::Patched { ticket, fragment },
+        Event::PeerUp(who) => CoreEvent::PeerUp {
+            peer: who.peer.0,
+            room: who.room,
+            user: who.user,
+            seat: who.seat.as_str(),
+        },
+        Event::PeerLost(who) => CoreEvent::PeerLost {
+            peer: who.peer.0,
+            room: who.room,
+            user: who.user,
+            seat: who.seat.as_str(),
+        },
+        Event::PeerClosed(who, reason) => CoreEvent::PeerClosed {
+            peer: who.peer.0,
+            room: who.room,
+            user: who.user,
+            seat: who.seat.as_str(),
+            reason,
+        },
+        Event::TrackStart { info, at_ns } => CoreEvent::TrackStart {
+            track: info.id,
+            room: info.room,
+            user: info.user,
+            kind: info.kind,
+            codec: info.codec,
+            at_ns,
+        },
+        Event::TrackStop { info, at_ns, cause } => CoreEvent::TrackStop {
+            track: info.id,
+            room: info.room,
+            user: info.user,
+            kind: info.kind,
+            at_ns,
+            cause,
+        },
+        Event::TrackSize {
+            info,
+            width,
+            height,
+            at_ns,
+        } => CoreEvent::TrackSize {
+            track: info.id,
+            room: info.room,
+            user: info.user,
+            kind: info.kind,
+            width,
+            height,
+            at_ns,
+        },
+        Event::Stats(all) => CoreEvent::Stats(
+            all.into_iter()
+                .map(|(track, s)| TrackStats {
+                    track,
+                    packets: s.packets,
+                    bytes: s.bytes,
+                    lost: s.lost,
+                    jitter_ms: s.jitter_ms,
+                })
+                .collect(),
+        ),
+        Event::Log(level, text) => CoreEvent::Log { level, text },
+    }
+}
