@@ -1,4 +1,4 @@
-"""`make fuzz`: every target of crates/fuzz on mutated input, for ROOMTAPE_FUZZ_S seconds each (default 600)."""
+"""`make fuzz`: each target of crates/fuzz on mutated input for ROOMTAPE_FUZZ_S seconds (default 600)."""
 
 from __future__ import annotations
 

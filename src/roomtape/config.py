@@ -469,7 +469,9 @@ def _unknown(key: str) -> str:
     """The error for an unknown key, with the nearest right one: of its section if there is one."""
     section, _, last = key.rpartition(".")
     known = [setting.key for setting in settings()]
-    near = [k for k in known if k.rpartition(".")[0] == section] if section else []
+    if not section:
+        known = sorted({k.partition(".")[0] for k in known})
+    near = [k for k in known if k.rpartition(".")[0] == section]
     same = [k for k in known if _last(k) == last]
     best = max(same or near or known, key=lambda k: _likeness(last, _last(k)))
     return f"{key}: no such key; the nearest is {best}"
