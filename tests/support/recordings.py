@@ -1,127 +1,184 @@
-"""Recording verbs over the real tables, without a media core: what the API's own tests need of them.
-
-Tasks are rows, their results are remembered in the same transaction; nothing is recorded.
-"""
+"""A worker process between a twin of the core and a twin of the server: what its tests have in common."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import IO
 
-import sqlalchemy as sa
+import av
 
-from roomtape.access.errors import UnknownApp
-from roomtape.access.service import Access
-from roomtape.clock import Clock
-from roomtape.recording.errors import (
-    FeatureOff,
-    OptionNotSupported,
-    TaskExited,
-    TaskNotFound,
-    TooManyTasks,
-)
-from roomtape.recording.spec import MIXED, RecordingSpec, SubscribeLists
-from roomtape.state import replay
-from roomtape.state.database import Database
-from roomtape.state.schema import tasks
-from roomtape.tasks.ids import new_task_id
+from roomtape.control import messages as say
+from roomtape.media.frames import NS
+from tests.support.fakecore import FakeCore
+from tests.support.fakeserver import FakeServer
+from tests.support.signals import Frame
 
-STATUS = {"idle": "Idle", "in_progress": "InProgress", "exited": "Exited"}
+ROOM = "1400000001/s/class"
+TASK = "task-1"
+TASK0_NS = 1000 * NS  # an arbitrary monotonic instant at which the task's time begins
+WALL0_MS = 1_772_352_900_000
+PATIENCE_S = 20  # how long a loaded machine may take for anything
 
 
-@dataclass(frozen=True)
-class FileView:
-    user_id: str
-    file_name: str
-    track_type: str
-    begin_ms: int
-
-
-@dataclass(frozen=True)
-class TaskView:
-    task_id: str
-    status: str
-    files: list[FileView]
+def plan(**changes: object) -> say.RecordingPlan:
+    """A plan with every piece also demuxed by FFmpeg."""
+    fields: dict[str, object] = {
+        "sdk_app_id": 1400000001,
+        "room": ROOM,
+        "room_in_names": "Y2xhc3M.",
+        "clock_mono_ns": TASK0_NS,
+        "clock_wall_ms": WALL0_MS,
+        "created_ns": TASK0_NS,
+        "check_every": 1,
+    }
+    return say.RecordingPlan(**(fields | changes))  # type: ignore[arg-type]
 
 
 @dataclass
-class RecordingRows:
-    """`specs` keeps what create was given, so that a test can look at defaults."""
+class Source:
+    """One track's frames, pushed up to an instant of media time; media time 0 is `at_ns`."""
 
-    db: Database
-    access: Access
-    clock: Clock
-    max_tasks: int = 100
-    specs: list[RecordingSpec] = field(default_factory=list)
-    files: list[FileView] = field(default_factory=list)
+    track: int
+    frames: Iterable[Frame]
+    clock: int
+    at_ns: int
+    position: int = 0
 
-    async def create(self, spec: RecordingSpec) -> str:
-        app = await self.access.app(spec.sdk_app_id)
-        if app is None:
-            raise UnknownApp(spec.sdk_app_id)
-        await self.access.verify_user(spec.sdk_app_id, spec.robot, spec.user_sig)
-        await self.access.verify_ticket(
-            spec.sdk_app_id, spec.robot, spec.room_type, spec.room_id, spec.private_map_key
+    def __post_init__(self) -> None:
+        self.frames = list(self.frames)
+
+    def push(self, core: FakeCore, until_ns: int) -> None:
+        """Push every frame captured before `until_ns`."""
+        assert isinstance(self.frames, list)
+        while self.position < len(self.frames):
+            frame = self.frames[self.position]
+            if self.captured(frame) >= until_ns:
+                return
+            core.push(
+                self.track,
+                frame.pts,
+                frame.data,
+                capture_ns=self.captured(frame),
+                dts=frame.dts,
+                key=frame.key,
+            )
+            self.position += 1
+
+    def captured(self, frame: Frame) -> int:
+        return self.at_ns + frame.pts * NS // self.clock
+
+    @property
+    def done(self) -> bool:
+        assert isinstance(self.frames, list)
+        return self.position >= len(self.frames)
+
+
+@dataclass
+class Rig:
+    """Directories, twins and the worker process."""
+
+    data_dir: Path
+    plan: say.RecordingPlan
+    epoch: int = 0
+    new_stretch: bool = False
+    stop_at_ns: int | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        run = self.data_dir / "run"
+        run.mkdir(parents=True)
+        self.spool = self.data_dir / "spool" / TASK
+        self.log: IO[bytes] = (self.data_dir / "worker.log").open("ab")
+        self.core = FakeCore(str(run / "tap.sock"), now_ns=TASK0_NS)
+        self.server = FakeServer(str(run / "control.sock"), self._assign)
+
+    def _assign(self) -> list[say.ToWorker]:
+        self.epoch += 1
+        self.server.epochs[TASK] = self.epoch
+        assign = say.Assign(
+            task_id=TASK,
+            epoch=self.epoch,
+            spool_dir=str(self.spool),
+            plan=self.plan,
+            committed=self.server.committed(TASK),
+            stop_at_ns=self.stop_at_ns,
+            new_stretch=self.new_stretch,
         )
-        if not app.recording_enabled:
-            raise FeatureOff("Recording is switched off for this application.")
-        if spec.mode == MIXED:
-            raise OptionNotSupported("Mixed recording is not supported.")
-        async with self.db.write() as conn:
-            running = await conn.scalar(
-                sa.select(sa.func.count()).where(
-                    tasks.c.sdk_app_id == spec.sdk_app_id, tasks.c.status != "exited"
-                )
-            )
-            if (running or 0) >= self.max_tasks:
-                raise TooManyTasks("The application runs as many recordings as it may.")
-            task_id = new_task_id()
-            await conn.execute(
-                tasks.insert().values(
-                    task_id=task_id,
-                    sdk_app_id=spec.sdk_app_id,
-                    kind="recording",
-                    room_type=spec.room_type,
-                    room_id=spec.room_id,
-                    robot_user_id=spec.robot,
-                    spec={"mode": spec.mode},
-                    created_ms=self.clock.now_ms(),
-                )
-            )
-            await replay.remember(conn, task_id=task_id)
-        self.specs.append(spec)
-        return task_id
+        return [assign]
 
-    async def describe(self, sdk_app_id: int, task_id: str) -> TaskView:
-        return TaskView(task_id, STATUS[await self._status(sdk_app_id, task_id)], self.files)
+    def start_worker(self) -> None:
+        """Start one; the one before must be dead."""
+        command = [sys.executable, "-m", "roomtape.worker", str(self.data_dir / "run"), "--index", "0"]
+        source = str(Path(__file__).parents[2] / "src")
+        env = os.environ | {"MALLOC_ARENA_MAX": "2", "PYTHONPATH": source} | self.env
+        self.process = subprocess.Popen(command, stderr=self.log, env=env)
 
-    async def modify(self, sdk_app_id: int, task_id: str, lists: SubscribeLists) -> str:
-        if await self._status(sdk_app_id, task_id) == "exited":
-            raise TaskExited("The recorder has left.")
-        async with self.db.write() as conn:
-            await conn.execute(
-                tasks.update()
-                .where(tasks.c.task_id == task_id)
-                .values(subscription={"audio_allow": list(lists.audio_allow)})
-            )
-            await replay.remember(conn, task_id=task_id)
-        return task_id
+    def kill_worker(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
 
-    async def stop(self, sdk_app_id: int, task_id: str) -> str:
-        await self._status(sdk_app_id, task_id)
-        async with self.db.write() as conn:
-            await conn.execute(tasks.update().where(tasks.c.task_id == task_id).values(status="exited"))
-            await replay.remember(conn, task_id=task_id)
-        return task_id
+    def stop(self, at_ns: int) -> None:
+        """What the server does on Delete, and after a worker's death meanwhile."""
+        self.stop_at_ns = at_ns
+        self.server.send(say.Stop(task_id=TASK, epoch=self.epoch, at_ns=at_ns))
 
-    async def _status(self, sdk_app_id: int, task_id: str) -> str:
-        async with self.db.read() as conn:
-            status = await conn.scalar(
-                sa.select(tasks.c.status).where(tasks.c.task_id == task_id, tasks.c.sdk_app_id == sdk_app_id)
-            )
-        if status is None:
-            raise TaskNotFound("There is no such task.")
-        return str(status)
+    def wait_until_stopped(self, timeout_s: float = PATIENCE_S) -> None:
+        if not self.server.wait_for(lambda: TASK in self.server.stopped, timeout_s):
+            raise AssertionError(f"not stopped; {self.complaints()}")
 
-    async def count(self) -> int:
-        async with self.db.read() as conn:
-            return int(await conn.scalar(sa.select(sa.func.count()).select_from(tasks)) or 0)
+    def complaints(self) -> str:
+        self.log.flush()
+        notes = [f"{n.kind}: {n.text}" for n in self.server.heard if isinstance(n, say.Note)]
+        return f"notes {notes}; log {(self.data_dir / 'worker.log').read_text()[-3000:]}"
+
+    def path(self, piece: say.PieceReady) -> Path:
+        return self.spool / "pieces" / piece.name
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill_worker()
+        self.server.__exit__()
+        self.core.close()
+        self.log.close()
+
+
+@dataclass
+class Elementary:
+    """What the pieces of an output hold, packet by packet; times in 1/90000 s of task time."""
+
+    pictures: list[tuple[int, int, bytes]] = field(default_factory=list)  # pts, dts, Annex B
+    sounds: list[int] = field(default_factory=list)  # pts
+
+
+def key(user: str, media: str, what: str) -> str:
+    return f"{user}\x1f{media}\x1f{what}"
+
+
+def read_pieces(paths: Iterable[Path]) -> Elementary:
+    """Demux transport streams one by one, in order."""
+    found = Elementary()
+    for path in paths:
+        with av.open(str(path), format="mpegts", options={"fflags": "+noparse+nofillin"}) as file:
+            for packet in file.demux():
+                if packet.size == 0 or packet.pts is None:
+                    continue
+                assert packet.time_base == Fraction(1, 90_000)
+                if packet.stream.type == "video":
+                    assert packet.dts is not None
+                    found.pictures.append((packet.pts - 900_000, packet.dts - 900_000, bytes(packet)))
+                else:
+                    data, pts = bytes(packet), packet.pts - 900_000
+                    while data:  # a PES may hold several ADTS frames
+                        length = (data[3] & 3) << 11 | data[4] << 3 | data[5] >> 5
+                        found.sounds.append(pts)
+                        pts += 1920
+                        data = data[length:]
+    return found
