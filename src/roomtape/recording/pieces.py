@@ -73,6 +73,7 @@ def make_piece(
     packets = journal.window(output, from_ns, to_ns)
     if not packets:
         return None
+    journal.sync()  # a piece never outlives its packets: after a power cut the journal is not behind it
     units = to_units(journal.streams, packets)
     faults.reach("mid-mux")
     data, ends = ts.renumber(ts.mux(units), counters)
