@@ -26,7 +26,7 @@ from roomtape.clock import ManualClock
 from roomtape.config import Config
 from roomtape.state.database import Database
 from roomtape.state.sealing import Sealer
-from tests.support.recordings import RecordingRows
+from tests.support.taskrows import RecordingRows
 
 HOST = "rtc.example.test:8080"
 VERSION = "2019-07-22"

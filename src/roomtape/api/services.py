@@ -6,6 +6,7 @@ the handlers independent of how a service is built, and say in one place which v
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,7 +38,7 @@ class RecordingView(Protocol):
     @property
     def status(self) -> str: ...
     @property
-    def files(self) -> list[StorageFileView]: ...
+    def files(self) -> Sequence[StorageFileView]: ...
 
 
 class Recording(Protocol):

@@ -63,7 +63,7 @@ SOUND_ONLY = 1
 
 _PATH_PART = re.compile(r"[A-Za-z0-9_-]+")
 _RECORD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_ENDPOINT = re.compile(r"(https?://)?[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~/-]*)?")
+_ENDPOINT = re.compile(r"(https?://)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
 
 
 def recording_spec(req: CreateCloudRecordingRequest) -> RecordingSpec:
