@@ -113,7 +113,6 @@ OFF_LIST: Mapping[tuple[str, str], str] = {
     ("DescribeCallDetailInfo", "InvalidParameter.SdkAppid"): "the service's list has it for these actions",
     ("DescribeUserInfo", "InvalidParameter.SdkAppid"): "the service's list has it for these actions",
     ("DescribeScaleInfo", "InvalidParameter.SdkAppid"): "the service's list has it for these actions",
-    ("StartStreamIngest", "InternalError.InternalError"): "listed on its page",
     ("StopStreamIngest", "InternalError.InternalError"): "the sibling's code for a fault worth a retry",
     ("UpdateStreamIngest", "InternalError.InternalError"): "the sibling's code for a fault worth a retry",
 }
