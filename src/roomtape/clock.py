@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar, final
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class ManualClock:
         self._mono_ns = monotonic_ns
         self._order = itertools.count()
         self._heap: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._changed = asyncio.Condition()
+        self._waiters: set[asyncio.Event] = set()
 
     def now_ms(self) -> int:
         return self._wall_ns // 1_000_000
@@ -77,8 +77,7 @@ class ManualClock:
         wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         wake_ns = self._mono_ns + round(seconds * NS_PER_S)
         heapq.heappush(self._heap, (wake_ns, next(self._order), wake))
-        async with self._changed:
-            self._changed.notify_all()
+        self.poke()
         await wake
 
     def shift_wall(self, ms: int) -> None:
@@ -92,8 +91,23 @@ class ManualClock:
 
     async def sleepers(self, count: int = 1) -> None:
         """Wait (in real time) until at least `count` sleeps wait on this clock."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.sleeping() >= count)
+        await self.until(lambda: self.sleeping() >= count)
+
+    async def until(self, ready: Callable[[], bool]) -> None:
+        """Wait until `ready()` holds; it is asked at every new sleep and at every `poke`."""
+        again = asyncio.Event()
+        self._waiters.add(again)
+        try:
+            while not ready():
+                await again.wait()
+                again.clear()
+        finally:
+            self._waiters.discard(again)
+
+    def poke(self) -> None:
+        """Make those who wait in `until` ask again."""
+        for again in self._waiters:
+            again.set()
 
     def next_wake_s(self) -> float | None:
         """Seconds until the earliest sleep ends; None when nobody sleeps."""

@@ -561,12 +561,14 @@ deliveries = sa.Table(  # one event for one URL
     _int("replay_of", null=True),  # the delivery that an operator replayed
     sqlite_autoincrement=True,
 )
-sa.Index(
-    "ix_deliveries_queue",
-    deliveries.c.state,
+sa.Index(  # only what is still to be delivered; rows of the slow queue have queue "slow"
+    "ix_deliveries_pending",
     deliveries.c.sdk_app_id,
     deliveries.c.url,
     deliveries.c.queue,
+    deliveries.c.id,
+    sqlite_where=deliveries.c.done_ms.is_(None),
+    postgresql_where=deliveries.c.done_ms.is_(None),
 )
 
 attempts = sa.Table(

@@ -245,7 +245,12 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_deliveries_event_id"), "deliveries", ["event_id"], unique=False)
     op.create_index(
-        "ix_deliveries_queue", "deliveries", ["state", "sdk_app_id", "url", "queue"], unique=False
+        "ix_deliveries_pending",
+        "deliveries",
+        ["sdk_app_id", "url", "queue", "id"],
+        unique=False,
+        sqlite_where=sa.text("done_ms IS NULL"),
+        postgresql_where=sa.text("done_ms IS NULL"),
     )
     op.create_table(
         "files",
