@@ -1,0 +1,97 @@
+import com.google.gson.Gson;
+import com.tencentcloudapi.common.Credential;
+import com.tencentcloudapi.common.exception.TencentCloudSDKException;
+import com.tencentcloudapi.common.profile.ClientProfile;
+import com.tencentcloudapi.common.profile.HttpProfile;
+import com.tencentcloudapi.trtc.v20190722.TrtcClient;
+import com.tencentcloudapi.trtc.v20190722.models.*;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.stream.IntStream;
+
+/** The common script (../README.md) with the official Java SDK. */
+public class Client {
+    private static final long APP = Long.parseLong(System.getenv("SDK_APP_ID"));
+
+    private static TrtcClient client(String secretKey) {
+        HttpProfile http = new HttpProfile();
+        http.setProtocol(System.getenv("SCHEME") + "://");
+        http.setEndpoint(System.getenv("ENDPOINT"));
+        ClientProfile profile = new ClientProfile();
+        profile.setHttpProfile(http);
+        return new TrtcClient(new Credential(System.getenv("SECRET_ID"), secretKey), "ap-singapore", profile);
+    }
+
+    private static CreateCloudRecordingRequest create(long mode) {
+        SubscribeStreamUserIds lists = new SubscribeStreamUserIds();
+        lists.setSubscribeAudioUserIds(new String[] {"alice", "b.*$"});
+        lists.setUnSubscribeVideoUserIds(new String[] {});
+        RecordParams record = new RecordParams();
+        record.setRecordMode(mode);
+        record.setMaxIdleTime(60L);
+        record.setSubscribeStreamUserIds(lists);
+        CloudStorage cloud = new CloudStorage();
+        cloud.setVendor(1L);
+        cloud.setRegion("us-east-1");
+        cloud.setBucket("recordings");
+        cloud.setAccessKey("AK");
+        cloud.setSecretKey("SK");
+        cloud.setFileNamePrefix(new String[] {"a", "b"});
+        StorageParams storage = new StorageParams();
+        storage.setCloudStorage(cloud);
+        CreateCloudRecordingRequest request = new CreateCloudRecordingRequest();
+        request.setSdkAppId(APP);
+        request.setRoomId(System.getenv("ROOM"));
+        request.setRoomIdType(0L);
+        request.setUserId(System.getenv("ROBOT"));
+        request.setUserSig(System.getenv("USER_SIG"));
+        request.setRecordParams(record);
+        request.setStorageParams(storage);
+        return request;
+    }
+
+    private static DescribeCloudRecordingRequest describe(String task) {
+        DescribeCloudRecordingRequest request = new DescribeCloudRecordingRequest();
+        request.setSdkAppId(APP);
+        request.setTaskId(task);
+        return request;
+    }
+
+    private static String code(Callable<?> call) {
+        try {
+            call.call();
+            return "ok";
+        } catch (TencentCloudSDKException refused) {
+            return refused.getErrorCode();
+        } catch (Exception fault) {
+            return fault.toString();
+        }
+    }
+
+    public static void main(String[] args) throws Exception {
+        TrtcClient good = client(System.getenv("SECRET_KEY"));
+        Map<String, String> seen = new LinkedHashMap<>();
+        String task = good.CreateCloudRecording(create(1)).getTaskId();
+        seen.put("create", task == null ? "no TaskId" : "ok");
+        seen.put("describe", good.DescribeCloudRecording(describe(task)).getStatus());
+        seen.put("signature", code(() -> client("x".repeat(32)).DescribeCloudRecording(describe(task))));
+        seen.put("validation", code(() -> good.CreateCloudRecording(create(7))));
+        seen.put("unicode", code(() -> good.DescribeCloudRecording(describe("任务 a+b"))));
+        Map<String, Boolean> codes = new ConcurrentHashMap<>();
+        IntStream.range(0, 300).parallel().forEach(i -> codes.put(code(() -> good.DescribeCloudRecording(describe(task))), true));
+        boolean limited = codes.containsKey("RequestLimitExceeded");
+        String again = "";
+        for (int i = 0; i < 20 && !again.equals("ok"); i++) {
+            Thread.sleep(200);
+            again = code(() -> good.DescribeCloudRecording(describe(task)));
+        }
+        seen.put("limit", limited && again.equals("ok") ? "retried" : "limited " + limited + ", then " + again);
+        DeleteCloudRecordingRequest stop = new DeleteCloudRecordingRequest();
+        stop.setSdkAppId(APP);
+        stop.setTaskId(task);
+        seen.put("delete", code(() -> good.DeleteCloudRecording(stop)));
+        System.out.println(new Gson().toJson(seen));
+    }
+}

@@ -1,0 +1,116 @@
+"""Every official SDK, unmodified, runs the same script against the started product (clients/README.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.stack import REPO, Stack, start_stack
+
+CLIENTS = REPO / "tests" / "acceptance" / "clients"
+EXPECTED = {
+    "create": "ok", "describe": "Idle", "signature": "AuthFailure.SignatureFailure",
+    "validation": "InvalidParameter.OutOfRange", "unicode": "ResourceNotFound", "limit": "retried", "delete": "ok",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tls_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """`dev --tls`: what the Node SDK needs, which speaks https only."""
+    with start_stack(tmp_path_factory.mktemp("tls") / "data", args=("--tls",)) as running:
+        yield running
+
+
+def environment(stack: Stack, client: str) -> dict[str, str]:
+    scheme, endpoint = stack.dev["http_url"].split("://")
+    return {
+        **os.environ, "ENDPOINT": endpoint, "SCHEME": scheme, "SECRET_ID": stack.dev["secret_id"],
+        "SECRET_KEY": stack.dev["secret_key"], "SDK_APP_ID": str(stack.sdk_app_id), "ROOM": f"sdk_{client}",
+        "ROBOT": "robot", "USER_SIG": stack.usersig("robot"), "PYTHONPATH": "",
+    }  # fmt: skip
+
+
+def run(command: list[str], *, cwd: Path, env: dict[str, str]) -> dict[str, str]:
+    """Run a client; returns what it saw. Raises AssertionError with its stderr when it failed."""
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
+    seen: dict[str, str] = json.loads(done.stdout.strip().splitlines()[-1])
+    return seen
+
+
+def venv_with(requirements: str) -> Path:
+    """An environment of its own for a client whose packages clash with ours; kept between runs."""
+    folder = REPO / ".cache" / "venvs" / requirements
+    python = folder / "bin" / "python"
+    locked = REPO / "requirements" / f"{requirements}.txt"
+    stamp = folder / "stamp"
+    if not stamp.exists() or stamp.read_bytes() != locked.read_bytes():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
+        subprocess.run([*install, "-r", str(locked)], check=True)
+        stamp.write_bytes(locked.read_bytes())
+    return python
+
+
+def test_the_international_python_sdk(stack: Stack) -> None:
+    env = environment(stack, "python")
+    assert run([sys.executable, str(CLIENTS / "python_client.py")], cwd=CLIENTS, env=env) == EXPECTED
+
+
+def test_the_mainland_python_sdk(stack: Stack) -> None:
+    python = venv_with("client-cn")
+    env = environment(stack, "python_cn")
+    assert run([str(python), str(CLIENTS / "python_client.py")], cwd=CLIENTS, env=env) == EXPECTED
+
+
+def test_the_go_sdk(stack: Stack) -> None:
+    seen = run(["go", "run", "."], cwd=CLIENTS / "go", env=environment(stack, "go"))
+    assert seen == EXPECTED
+
+
+def test_the_java_sdk(stack: Stack) -> None:
+    command = ["mvn", "-q", "-B", "compile", "org.codehaus.mojo:exec-maven-plugin:3.5.0:java", "-Dexec.mainClass=Client"]
+    assert run(command, cwd=CLIENTS / "java", env=environment(stack, "java")) == EXPECTED
+
+
+def test_the_node_sdk_over_tls(tls_stack: Stack) -> None:
+    subprocess.run(["npm", "ci", "--silent", "--ignore-scripts"], cwd=CLIENTS / "node", check=True)
+    env = environment(tls_stack, "node")
+    env["NODE_EXTRA_CA_CERTS"] = str(tls_stack.data_dir / "tls" / "ca.pem")
+    assert run(["node", "client.js"], cwd=CLIENTS / "node", env=env) == EXPECTED
+
+
+def test_tccli(stack: Stack) -> None:
+    tccli = venv_with("client-tccli").parent / "tccli"
+    env = environment(stack, "tccli")
+    env |= {"TENCENTCLOUD_SECRET_ID": env["SECRET_ID"], "TENCENTCLOUD_SECRET_KEY": env["SECRET_KEY"],
+            "TENCENTCLOUD_REGION": "ap-singapore", "HOME": str(stack.data_dir.parent)}
+
+    def call(action: str, params: dict[str, object], **changed: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [str(tccli), "trtc", action, "--endpoint", stack.dev["http_url"], "--cli-input-json",
+             json.dumps(params)],
+            env={**env, **changed}, capture_output=True, text=True, timeout=60, check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    create = {
+        "SdkAppId": stack.sdk_app_id, "RoomId": "sdk_tccli", "RoomIdType": 0, "UserId": "robot", "UserSig": env["USER_SIG"],
+        "RecordParams": {"RecordMode": 1, "SubscribeStreamUserIds": {"SubscribeAudioUserIds": ["alice", "b.*$"]}},
+        "StorageParams": {"CloudStorage": {"Vendor": 1, "Region": "us-east-1", "Bucket": "recordings",
+                                           "AccessKey": "AK", "SecretKey": "SK"}},
+    }  # fmt: skip
+    code, text = call("CreateCloudRecording", create)
+    assert code == 0, text
+    task = json.loads(text)["TaskId"]
+    one: dict[str, object] = {"SdkAppId": stack.sdk_app_id, "TaskId": task}
+    assert json.loads(call("DescribeCloudRecording", one)[1])["Status"] == "Idle"
+    assert "AuthFailure.SignatureFailure" in call("DescribeCloudRecording", one, TENCENTCLOUD_SECRET_KEY="x" * 32)[1]
+    assert "ResourceNotFound" in call("DescribeCloudRecording", {**one, "TaskId": "任务 a+b"})[1]
+    assert json.loads(call("DeleteCloudRecording", one)[1])["TaskId"] == task
