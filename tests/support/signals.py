@@ -68,10 +68,15 @@ def picture(time_s: Fraction | float, width: int, height: int) -> av.VideoFrame:
     return frame
 
 
-def sound(first_sample: int, count: int, sample_rate: int, channels: int) -> npt.NDArray[np.float32]:
-    """Samples [first, first + count) of the beeping signal, float32 (channels, count), -6 dB."""
+def sound(
+    first_sample: int, count: int, sample_rate: int, channels: int, end_sample: int = 1 << 60
+) -> npt.NDArray[np.float32]:
+    """Samples [first, first + count) of the beeping signal, float32 (channels, count), -6 dB.
+
+    Silent from `end_sample` on, so that a coder cannot let the beep after the end be heard before it.
+    """
     n = np.arange(first_sample, first_sample + count)
-    on = (n >= 0) & ((n % sample_rate) < ON_S * sample_rate)
+    on = (n >= 0) & (n < end_sample) & ((n % sample_rate) < ON_S * sample_rate)
     wave = 0.5 * np.sin(2 * np.pi * BEEP_HZ * (n % sample_rate) / sample_rate + np.pi / 2) * on
     return np.repeat(wave[np.newaxis, :].astype(np.float32), channels, axis=0)
 
@@ -168,7 +173,7 @@ def opus_beeps(
     packets: list[av.Packet] = []
     for index in range(count + 1):
         at = first + index * size + OPUS_LOOK_AHEAD
-        samples = sound(at, size, AUDIO_CLOCK, channels)
+        samples = sound(at, size, AUDIO_CLOCK, channels, first + count * size)
         packets += encoder.encode(_audio_frame(samples, "flt", AUDIO_CLOCK, at))
     packets += encoder.encode(None)
     return tuple(
@@ -194,9 +199,10 @@ def aac_beeps(
     encoder.bit_rate = bit_rate
     first = round(start_s * sample_rate)
     count = round(duration_s * sample_rate / 1024)
+    end = first + round(duration_s * sample_rate)
     packets: list[av.Packet] = []
     for index in range(count + 2):
-        samples = sound(first + index * 1024, 1024, sample_rate, channels)
+        samples = sound(first + index * 1024, 1024, sample_rate, channels, end)
         packets += encoder.encode(_audio_frame(samples, "fltp", sample_rate, index * 1024))
     packets += encoder.encode(None)
     assert packets[0].pts == -1024

@@ -43,6 +43,7 @@ class Tape:
         self.pieces_dir.mkdir(parents=True, exist_ok=True)
         self.journal = Journal.open(directory, 1)
         self.sound = sound
+        self.priming = sound.priming if sound is not None else b""  # for the first piece with sound
         streams = [
             StreamHead(
                 id=VIDEO, user="amy", media="main", kind="video", codec="h264", time_base_den=VIDEO_CLOCK
@@ -159,7 +160,7 @@ class Tape:
         for track_type, made, mark in self.made:
             first = track_type not in firsts
             firsts.add(track_type)
-            priming = self.sound.priming if first and self.sound and track_type != "video" else b""
+            priming = self.priming if first and track_type != "video" else b""
             pieces.append(
                 FinalPiece(
                     path=str(made.path),
@@ -172,6 +173,7 @@ class Tape:
                     priming=priming,
                     width=made.width,
                     height=made.height,
+                    sha256=made.sha256,
                 )
             )
         values: dict[str, object] = {

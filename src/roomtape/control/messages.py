@@ -110,6 +110,7 @@ class FinalPiece(msgspec.Struct, kw_only=True, omit_defaults=True):
     priming: bytes = b""
     width: int = 0
     height: int = 0
+    sha256: str = ""  # of the row; set: the file is compared with it
 
 
 class Finalise(_Message):

@@ -118,6 +118,8 @@ class _Pieces:
 def read_piece(piece: FinalPiece) -> dict[str, list[Unit]]:
     """Units per kind of one piece, with task times. Raises FinaliseFailed, OSError."""
     data = Path(piece.path).read_bytes()
+    if piece.sha256 and hashlib.sha256(data).hexdigest() != piece.sha256:
+        raise FinaliseFailed(f"{piece.path}: other bytes than were committed")
     near = ts.to_clock(piece.start_ns, _NS)
     found: dict[str, list[Unit]] = {"audio": [], "video": []}
     options = {"fflags": "+noparse+nofillin", "analyzeduration": "0"}
@@ -239,6 +241,7 @@ def _fill_picture(units: Iterator[Unit], pieces: list[FinalPiece], fill_type: in
         if after.start_ns - before.start_ns - before.duration_us * 1000 > _HOLE_NS
     ]
     size: tuple[int, int] | None = None
+    after_black = False  # only a key picture can follow it
     last = -1 << 62
     for unit in units:
         while holes and holes[0][1] <= unit.at_ns + _HOLE_NS:
@@ -246,11 +249,13 @@ def _fill_picture(units: Iterator[Unit], pieces: list[FinalPiece], fill_type: in
             if fill_type == 1 and size is not None:
                 for at_ns in range(begin, end - _HOLE_NS, _BLACK_EVERY_NS):
                     last = max(at_ns * ts.CLOCK // _NS, last + 1)
+                    after_black = True
                     yield Unit(at_ns, "video", last, last, True, black_idr(*size))
-        if unit.dts <= last:
+        if unit.dts <= last or (after_black and not unit.key):
             continue
         if unit.key:
             size = h264.size(unit.data) or size
+            after_black = False
         last = unit.dts
         yield unit
 
