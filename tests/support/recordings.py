@@ -182,3 +182,8 @@ def read_pieces(paths: Iterable[Path]) -> Elementary:
                         pts += 1920
                         data = data[length:]
     return found
+
+
+def strip_aud(data: bytes) -> bytes:
+    """An access unit without the delimiter a transport stream puts before it."""
+    return data[6:] if data.startswith(b"\x00\x00\x00\x01\x09") else data

@@ -215,7 +215,8 @@ def x264(width: int, height: int, fps: int = 30) -> av.VideoCodecContext:
     codec.options = {
         "preset": "veryfast",
         "crf": "23",
-        "x264-params": "bframes=0:rc-lookahead=0:sync-lookahead=0:sliced-threads=0:mbtree=0:repeat-headers=1",
+        "x264-params": "bframes=0:rc-lookahead=0:sync-lookahead=0:sliced-threads=0:mbtree=0"
+        ":force-cfr=1:repeat-headers=1",  # force-cfr: without it one picture is held back
     }
     return codec
 

@@ -42,7 +42,8 @@ class Cutter:
     @property
     def begins_after_hole(self) -> bool:
         """Whether DISCONTINUITY stands before the open piece."""
-        return bool(self.marks) and self.marks[0].discontinuity
+        start = self.start_ns
+        return any(mark.discontinuity for mark in self.marks if mark.dts_ns == start)
 
     def next_cut(self, settled_ns: int | None, *, picture: bool) -> int | None:
         """Where the open piece ends, if that is certain.

@@ -79,11 +79,13 @@ class Recorder:
         self._resume: dict[
             int, tuple[Strand, int]
         ] = {}  # track of the checkpoint: its strand, from which frame
+        self._declined: set[int] = set()
         self._next_stream = 1
         self._undeclared = False
         self._watermark = 0
         self._stop_at: int | None = assign.stop_at_ns
         self._stop_seen: int | None = None
+        self._heard_at = 0  # when frames came last
         self._packets: list[Packet] = []  # not written yet, with their marks
         self._marks: list[tuple[Outlet, Mark]] = []
         self._blocked_by_disk = False  # they could not be written
@@ -119,8 +121,7 @@ class Recorder:
         self._opened = True
         self._tap.open(self._place.reader, self.assign.task_id, self.plan.room, flush_ms=self.plan.flush_ms)
         if self._stop_at is not None:
-            self._stop_seen = now_ns
-            self._tap.flush(self._place.reader)
+            self._stop_seen = self._heard_at = now_ns
 
     def on_tap(self, message: TapMessage, now_ns: int) -> None:
         self._now = now_ns
@@ -168,7 +169,7 @@ class Recorder:
                 self._flow(False)
             if self._ending and now_ns >= self._retry_at:
                 self._try_to_end()
-            elif self._stop_seen is not None and now_ns - self._stop_seen >= STOP_WAIT_NS:
+            elif self._stop_seen is not None and now_ns - self._heard_at >= STOP_WAIT_NS:
                 self._end_input(STOPPED)
         if now_ns >= self._repeat_at:
             self._repeat_at = now_ns + REPEAT_NS
@@ -183,6 +184,11 @@ class Recorder:
         if not self.stopped:
             self._end_input(STRETCH)
         self.done = True
+
+    @property
+    def watermark_ns(self) -> int:
+        """The monotonic instant up to which the room has been read."""
+        return self._watermark
 
     # --- taking up an earlier journal -----------------------------------------------------------------
 
@@ -257,6 +263,7 @@ class Recorder:
     # --- what the core says ---------------------------------------------------------------------------
 
     def _on_opened(self, message: Opened) -> None:
+        self._heard_at = self._now
         self._tell(say.Started(task_id=self.assign.task_id, epoch=self.assign.epoch))
         for track in message.tracks:
             if track.derived_from is None:
@@ -266,6 +273,8 @@ class Recorder:
             strand, _next = self._resume.pop(track_id)
             self._leave(strand)
         self._subscribe()
+        if self._stop_at is not None:
+            self._tap.flush(self._place.reader)
 
     def _on_track(self, message: TrackEvent) -> None:
         track = message.track
@@ -281,6 +290,7 @@ class Recorder:
 
     def _on_track_stop(self, track: Track, cause: str) -> None:
         known = self._tracks.pop(track.track, None)
+        self._declined.discard(track.track)
         strand = self._reading.get(track.track)
         if strand is not None:
             strand.final_seq = track.next_seq
@@ -333,14 +343,23 @@ class Recorder:
             max_users=self.plan.max_users,
         )
         for track in sorted(self._tracks.values(), key=lambda t: (t.started_ns, t.track)):
-            if (track.user, track.kind) in take and track.track not in self._reading:
+            if (track.user, track.kind) not in take:
+                self._decline(track)
+            elif track.track not in self._reading:
                 self._want(track)
         for strand in list(self._reading.values()):
             read = strand.track
             if read is not None and strand.final_seq is None and (read.user, read.kind) not in take:
                 self._unsubscribe(strand)
 
+    def _decline(self, track: Track) -> None:
+        """Tell the log once that nothing of it need be kept, nor any watermark held back for it."""
+        if track.track not in self._reading and track.track not in self._declined:
+            self._declined.add(track.track)
+            self._tap.unread(self._place.reader, track.track)
+
     def _want(self, track: Track) -> None:
+        self._declined.discard(track.track)
         media = "aux" if track.kind == "aux" else "main"
         kind = "audio" if track.kind == "audio" else "video"
         strand = self._strands.get((track.user, media, kind))
@@ -466,8 +485,9 @@ class Recorder:
                 strand.read_since = self._watermark
         self._advance(made)
         self._write(made)
-        if self._stop_at is not None and self._watermark >= self._stop_at and not self._blocked_by_disk:
-            self._end_input(STOPPED)
+        if any(frames.values()):
+            self._heard_at = self._now
+        self._end_if_read()
 
     def _advance_and_write(self) -> None:
         made: list[tuple[Strand, list[Coded]]] = []
@@ -491,7 +511,7 @@ class Recorder:
             if strand.blocked_until is not None and self._watermark >= strand.blocked_until:
                 strand.blocked_until = None
         for outlet in self._outlets.values():
-            if outlet.live:
+            if outlet.live and outlet.dormant_ns is None:
                 made += self._fill(outlet, self._watermark - FILL_LAG_NS)
         for outlet in self._outlets.values():
             if not outlet.live and outlet.dormant_ns is None:
@@ -568,11 +588,14 @@ class Recorder:
         for outlet, strand, coded in self._in_time(made):
             picture = strand.kind == "video"
             flags = (KEY if coded.key else 0) | (DISCONTINUITY if coded.discontinuity or outlet.hole else 0)
-            outlet.hole = False
+            at = ticks_to_ns(coded.dts, strand.time_base_den)
+            if outlet.hole:
+                outlet.hole = False
+                for other in outlet.strands:  # nothing goes before the mark
+                    other.not_before(at)
             self._packets.append(
                 Packet(strand.stream, flags, coded.pts, coded.dts, coded.duration, coded.data)
             )
-            at = ticks_to_ns(coded.dts, strand.time_base_den)
             self._marks.append((outlet, Mark(at, picture, coded.key, bool(flags & DISCONTINUITY))))
         for outlet in self._outlets.values():
             for strand in outlet.sounds:
@@ -780,10 +803,16 @@ class Recorder:
             return
         self._stop_at = at_ns
         self._stop_seen = self._now
-        if self._watermark >= at_ns:
+        self._heard_at = self._now
+        self._tap.flush(self._place.reader)
+        self._end_if_read()
+
+    def _end_if_read(self) -> None:
+        """End when everything up to the stop has been read: the watermark says so, and each track too."""
+        if self._stop_at is None or self._watermark < self._stop_at or self._blocked_by_disk:
+            return
+        if self._opened and all(strand.caught_up for strand in self._reading.values()):
             self._end_input(STOPPED)
-        else:
-            self._tap.flush(self._place.reader)
 
     def _end_input(self, how: str) -> None:
         """No frame is taken any more: flush, END, and close every piece."""
@@ -792,7 +821,7 @@ class Recorder:
         made: list[tuple[Strand, list[Coded]]] = []
         until = self._watermark if self._stop_at is None else min(self._stop_at, self._watermark)
         for outlet in self._outlets.values():
-            if outlet.live:
+            if outlet.live and outlet.dormant_ns is None:
                 made += self._fill(outlet, until)
             for strand in outlet.sounds:
                 assert strand.sound is not None

@@ -76,6 +76,14 @@ class Strand:
         """Whether its track has stopped and every frame of it was taken."""
         return self.final_seq is not None and self.next_seq >= self.final_seq
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether it has been given all that its track held when it was asked for."""
+        if self.track is None:
+            return True
+        last = self.held[-1].seq + 1 if self.held else self.next_seq
+        return last >= self.track.next_seq or (self.final_seq is not None and last >= self.final_seq)
+
     def leave(self) -> None:
         self.track = None
         self.final_seq = self.stopped_since = None

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
 from roomtape.media.frames import NS
 from tests.support.measure import measure_bytes
-from tests.support.recordings import PATIENCE_S, ROOM, TASK, TASK0_NS, Rig, Source, key, read_pieces
+from tests.support.recordings import (
+    PATIENCE_S,
+    ROOM,
+    TASK,
+    TASK0_NS,
+    Rig,
+    Source,
+    key,
+    read_pieces,
+    strip_aud,
+)
 from tests.support.signals import h264_flashes, opus_beeps
 
 LONG_S = 25
@@ -68,11 +79,5 @@ def test_pieces_hold_exactly_what_was_sent(rig: Callable[..., Rig], av_merge: in
     sounds = [pts for part in whole for pts in part.sounds]
     sent = [frame.data for frame in it.core.sent[sources[0].track]]
     assert [strip_aud(data) for _pts, _dts, data in pictures] == sent
-    assert all(a[1] < b[1] for a, b in zip(pictures, pictures[1:], strict=False))
+    assert all(a[1] < b[1] for a, b in pairwise(pictures))
     assert sounds == [sounds[0] + 1920 * n for n in range(len(sounds))]
-
-
-def strip_aud(data: bytes) -> bytes:
-    """An access unit without the delimiter a transport stream puts before it."""
-    aud = b"\x00\x00\x00\x01\x09"
-    return data[6:] if data.startswith(aud) else data

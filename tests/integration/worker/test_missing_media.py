@@ -1,0 +1,266 @@
+"""What a recording makes of media that are missing, come late, come back or change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from roomtape.control import messages as say
+from tests.support.inline import Inline
+from tests.support.recordings import TASK, strip_aud
+from tests.support.signals import aac_beeps, between, h264_flashes, moved, opus_beeps, vp8_flashes
+
+BEEP_S = 0.062  # two Opus packets and one AAC frame
+FRAME_S = 1 / 30 + 0.001
+
+
+@pytest.fixture
+def inline(tmp_path: Path) -> Iterator[Callable[..., Inline]]:
+    made: list[Inline] = []
+
+    def make(**changes: object) -> Inline:
+        directory = tmp_path / str(len(made))
+        directory.mkdir()
+        made.append(Inline(directory, **changes))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_a_muted_microphone_is_silence_not_a_cut(inline: Callable[..., Inline]) -> None:
+    it = inline()
+    sound = opus_beeps(16)
+    it.start()
+    it.publish("amy", "audio", (*between(sound, 0, 3.5, 48_000), *between(sound, 8.5, 16, 48_000)))
+    it.until(16)
+    it.stop()
+    seen = it.measured("amy", "main", "audio")
+    assert seen.audio_gaps_s == []
+    assert seen.beeps_s == pytest.approx([0, 1, 2, 3, 9, 10, 11, 12, 13, 14, 15], abs=BEEP_S)
+    assert seen.duration_s == pytest.approx(16, abs=0.04)
+    assert not any(p.discontinuity for p in it.of("amy", "main", "audio"))
+
+
+def test_a_user_who_comes_back_goes_on_in_the_same_output_after_a_mark(inline: Callable[..., Inline]) -> None:
+    it = inline()
+    it.start()
+    first = [it.publish("amy", "video", h264_flashes(4)), it.publish("amy", "audio", opus_beeps(4))]
+    it.until(4)
+    for source in first:
+        it.unpublish(source)
+    it.until(9)
+    it.publish("amy", "video", h264_flashes(5))
+    it.publish("amy", "audio", opus_beeps(5))
+    it.until(14)
+    it.stop()
+    for what in ("video", "audio"):
+        pieces = it.of("amy", "main", what)
+        assert [p.piece_no for p in pieces] == [0, 1]
+        assert [p.discontinuity for p in pieces] == [False, True]
+        assert pieces[0].end_ns == pytest.approx(4e9, abs=5e7)
+        assert pieces[1].start_ns == pytest.approx(9e9, abs=5e7)
+    beeps = it.measured("amy", "main", "audio").beeps_s
+    assert beeps == pytest.approx([0, 1, 2, 3, 9, 10, 11, 12, 13], abs=BEEP_S)
+
+
+def test_merged_sound_that_went_away_is_silence_while_the_picture_goes_on(
+    inline: Callable[..., Inline],
+) -> None:
+    it = inline(av_merge=1)
+    it.start()
+    it.publish("amy", "video", h264_flashes(12))
+    sound = it.publish("amy", "audio", opus_beeps(3))
+    it.until(3)
+    it.unpublish(sound)
+    it.until(8)
+    it.publish("amy", "audio", opus_beeps(4))
+    it.until(12)
+    it.stop()
+    seen = it.measured("amy", "main", "audiovideo")
+    assert seen.audio_gaps_s == []
+    assert seen.warnings == []
+    assert seen.beeps_s == pytest.approx([0, 1, 2, 8, 9, 10, 11], abs=BEEP_S)
+    assert seen.flashes_s == pytest.approx(list(range(12)), abs=FRAME_S)
+    assert not any(p.discontinuity for p in it.of("amy", "main", "audiovideo"))
+
+
+@pytest.mark.parametrize(("away_s", "marked"), [(4, False), (40, True)])
+def test_merged_absence_is_filled_at_most_max_idle_time(
+    inline: Callable[..., Inline], away_s: int, marked: bool
+) -> None:
+    it = inline(av_merge=1)
+    it.start()
+    both = [it.publish("amy", "video", h264_flashes(3)), it.publish("amy", "audio", opus_beeps(3))]
+    it.until(3)
+    for source in both:
+        it.unpublish(source)
+    it.until(3 + away_s)
+    it.publish("amy", "video", h264_flashes(4))
+    it.publish("amy", "audio", opus_beeps(4))
+    it.until(7 + away_s)
+    it.stop()
+    pieces = it.of("amy", "main", "audiovideo")
+    assert any(p.discontinuity for p in pieces) is marked
+    seen = it.measured("amy", "main", "audiovideo")
+    back = [3 + away_s + n for n in range(4)]
+    assert seen.beeps_s == pytest.approx([0, 1, 2, *back], abs=BEEP_S)
+    assert (seen.audio_gaps_s == []) is not marked
+    assert max(map(abs, seen.av_offsets_s)) < 0.045
+
+
+def test_a_picture_published_before_create_begins_with_the_first_idr_after_it(
+    inline: Callable[..., Inline],
+) -> None:
+    it = inline()
+    it.publish("amy", "video", h264_flashes(9), at_s=-1.5)
+    it.publish("amy", "audio", opus_beeps(9), at_s=-1.5)
+    for source in it.sources:
+        source.push(it.core, it.plan.created_ns)
+    it.start()
+    it.until(7)
+    it.stop()
+    assert it.of("amy", "main", "video")[0].start_ns == pytest.approx(0.5e9, abs=5e7)
+    assert it.of("amy", "main", "audio")[0].start_ns == pytest.approx(0, abs=5e7)
+    assert it.core.keyframes_asked
+
+
+@pytest.mark.parametrize(("pre_create", "start_s"), [("gop", -0.5), ("never", 3.5)])
+def test_without_an_idr_in_a_second_the_held_one_begins_if_it_may(
+    inline: Callable[..., Inline], pre_create: str, start_s: float
+) -> None:
+    it = inline(pre_create=pre_create)
+    it.publish("amy", "video", h264_flashes(9, gop_s=4), at_s=-0.5)
+    it.sources[0].push(it.core, it.plan.created_ns)
+    it.start()
+    it.until(8)
+    it.stop()
+    assert it.of("amy", "main", "video")[0].start_ns == pytest.approx(start_s * 1e9, abs=5e7)
+
+
+def test_a_change_of_size_begins_a_piece_after_a_mark(inline: Callable[..., Inline]) -> None:
+    it = inline()
+    it.start()
+    small, large = h264_flashes(4), h264_flashes(4, width=320, height=192, start_s=4.0)
+    it.publish("amy", "video", (*small, *large))
+    it.until(8)
+    it.stop()
+    pieces = it.of("amy", "main", "video")
+    assert [(p.width, p.height, p.discontinuity) for p in pieces] == [(160, 96, False), (320, 192, True)]
+    assert it.measured("amy", "main", "video").sizes == [(160, 96), (320, 192)]
+
+
+def test_vp8_becomes_h264_frame_by_frame(inline: Callable[..., Inline]) -> None:
+    it = inline()
+    it.start()
+    frames = vp8_flashes(6)
+    it.publish("amy", "video", frames, codec="vp8")
+    it.until(6)
+    it.stop()
+    seen = it.measured("amy", "main", "video")
+    assert len(seen.pictures) == len(frames)
+    assert seen.flashes_s == pytest.approx(list(range(6)), abs=0.001)
+    assert seen.warnings == []
+
+
+def test_aac_is_kept_byte_for_byte_and_its_holes_are_silence(inline: Callable[..., Inline]) -> None:
+    it = inline()
+    it.start()
+    signal = aac_beeps(12, sample_rate=44_100)
+    frames = [*between(signal.frames, 0, 4.5, 44_100), *between(signal.frames, 7.5, 11.95, 44_100)]
+    coarse = [f._replace(pts=f.pts * 1000 // 44_100, dts=f.dts * 1000 // 44_100) for f in frames]
+    it.publish(
+        "amy",
+        "audio",
+        tuple(coarse),
+        codec="aac",
+        clock=1000,
+        time_base_den=1000,
+        extradata=signal.config,
+        sample_rate=44_100,
+    )
+    it.until(12)
+    it.stop()
+    seen = it.measured("amy", "main", "audio")
+    assert (seen.sample_rate, seen.audio_gaps_s, seen.warnings) == (44_100, [], [])
+    assert seen.beeps_s == pytest.approx([0, 1, 2, 3, 4, 8, 9, 10, 11], abs=0.03)
+    assert seen.duration_s == pytest.approx(12, abs=0.04)
+
+
+def test_modify_ends_one_user_and_takes_him_back(inline: Callable[..., Inline]) -> None:
+    it = inline()
+    it.start()
+    it.publish("amy", "audio", opus_beeps(12))
+    it.publish("bob", "audio", opus_beeps(12))
+    it.until(4)
+    only_amy = say.Subscription(audio_allow=["amy"])
+    it.control(say.Modify(task_id=TASK, epoch=it.epoch, subscription=only_amy))
+    it.until(8)
+    ended = [m.output for m in it.said if isinstance(m, say.OutputEnded)]
+    assert ended == ["bob\x1fmain\x1faudio"]
+    it.control(say.Modify(task_id=TASK, epoch=it.epoch, subscription=say.Subscription()))
+    it.until(12)
+    it.stop()
+    assert it.measured("amy", "main", "audio").beeps_s == pytest.approx(list(range(12)), abs=BEEP_S)
+    bob = it.of("bob", "main", "audio")
+    assert [p.discontinuity for p in bob] == [False, True]
+    assert bob[1].start_ns == pytest.approx(8e9, abs=1e8)
+    beeps = it.measured("bob", "main", "audio").beeps_s
+    assert beeps == pytest.approx([0, 1, 2, 3, 8, 9, 10, 11], abs=BEEP_S)
+
+
+def test_after_a_new_boot_the_same_outputs_go_on_after_a_mark(inline: Callable[..., Inline]) -> None:
+    it = inline(av_merge=1)
+    it.start()
+    it.publish("amy", "video", h264_flashes(5))
+    it.publish("amy", "audio", opus_beeps(5))
+    it.until(5)
+    it.recorder.close_stretch(it.plan.created_ns)
+    it.die()
+    it.now_s = 8
+    it.reboot()
+    it.start(new_stretch=True)
+    it.publish("amy", "video", h264_flashes(4))
+    it.publish("amy", "audio", opus_beeps(4))
+    it.until(12)
+    it.stop()
+    pieces = it.of("amy", "main", "audiovideo")
+    assert [(p.piece_no, p.discontinuity) for p in pieces] == [(0, False), (1, True)]
+    assert pieces[0].duration_us == pytest.approx(5e6, abs=1.2e6)
+    assert pieces[1].start_ns == pytest.approx(8e9, abs=5e7)
+    seen = it.measured("amy", "main", "audiovideo")
+    assert seen.beeps_s == pytest.approx([0, 1, 2, 3, 4, 8, 9, 10, 11], abs=BEEP_S)
+
+
+def test_an_overrun_is_told_and_goes_on_at_the_next_key_frame(inline: Callable[..., Inline]) -> None:
+    it = inline()
+    it.core.keep_ns = 2_000_000_000
+    it.start()
+    source = it.publish("amy", "video", h264_flashes(12))
+    it.until(4)
+    it.die()
+    while it.now_s < 10:
+        it.now_s += 0.5
+        source.push(it.core, it._now_ns)
+        it.core.advance("1400000001/s/class", it._now_ns)
+    it.start()
+    it.until(12)
+    it.stop()
+    assert sum(n.count for n in it.notes("gap_overrun")) > 0
+    pictures = it.elementary("amy", "main", "video").pictures
+    sent = {frame.data for frame in it.core.sent[source.track]}
+    assert all(strip_aud(data) in sent for _pts, _dts, data in pictures)
+    assert it.measured("amy", "main", "video").flashes_s[-3:] == pytest.approx([9, 10, 11], abs=FRAME_S)
+
+
+def test_derived_tracks_are_never_recorded(inline: Callable[..., Inline]) -> None:
+    it = inline()
+    it.start()
+    it.publish("amy", "audio", opus_beeps(3))
+    it.publish("amy", "aux", tuple(moved(h264_flashes(3), 0, 90_000)), derived_from=1)
+    it.until(3)
+    it.stop()
+    assert {output for output, _no in it.pieces} == {"amy\x1fmain\x1faudio"}
