@@ -127,6 +127,7 @@ class RecordingService:
         self._delivery.feed(self._uploads.wake)
         self._life.follow(self)
         self._running: list[asyncio.Task[None]] = []
+        self._gone_waiters: dict[str, list[asyncio.Future[None]]] = {}
 
     # --- its own life -----------------------------------------------------------------------------
 
@@ -199,6 +200,18 @@ class RecordingService:
 
     def _forget_task(self, task_id: str) -> None:
         self._life.tasks.pop(task_id, None)
+        for waiter in self._gone_waiters.pop(task_id, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def gone(self, task_id: str) -> asyncio.Future[None]:
+        """Done when the task is gone: all delivered or given up, and seen as Exited for long enough."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if task_id in self._life.tasks:
+            self._gone_waiters.setdefault(task_id, []).append(waiter)
+        else:
+            waiter.set_result(None)
+        return waiter
 
     # --- what lifecycle tells ---------------------------------------------------------------------
 
