@@ -77,7 +77,7 @@ WIRE_CODES: Mapping[tuple[Family, type[DomainError]], str] = {
     (Family.MONITORING, UnknownApp): "InvalidParameter.SdkAppId",
     (Family.MONITORING, ForeignApp): "InvalidParameter.SdkAppid",
     (Family.USAGE, UnknownApp): "InvalidParameter.SdkAppId",
-    (Family.ROOM_USAGE, UnknownApp): "FailedOperation.SdkAppIdNotExist",
+    (Family.ROOM_USAGE, UnknownApp): "InvalidParameter.SdkAppId",
     (Family.RELAY_START, AccountBlocked): "AuthFailure",
     (Family.RELAY_START, UnknownApp): "InvalidParameter.SdkAppId",
     (Family.RELAY, AccountBlocked): "AuthFailure",
@@ -113,6 +113,8 @@ OFF_LIST: Mapping[tuple[str, str], str] = {
     ("DescribeCallDetailInfo", "InvalidParameter.SdkAppid"): "the service's list has it for these actions",
     ("DescribeUserInfo", "InvalidParameter.SdkAppid"): "the service's list has it for these actions",
     ("DescribeScaleInfo", "InvalidParameter.SdkAppid"): "the service's list has it for these actions",
+    ("DescribeTrtcRoomUsage", "InvalidParameter.SdkAppId"): "as in the other usage actions",
+    ("DescribeTrtcRoomUsage", "MissingParameter.SdkAppId"): "as in every action that requires it",
     ("StopStreamIngest", "InternalError.InternalError"): "the sibling's code for a fault worth a retry",
     ("UpdateStreamIngest", "InternalError.InternalError"): "the sibling's code for a fault worth a retry",
 }
@@ -125,6 +127,8 @@ def missing_code(action: str, name: str) -> str:
     """The code for an absent field: the action's own sub-code if its page lists one."""
     if (action, name) == ("DescribeUserEvent", "SdkAppId"):
         return "MissingParameter.CommIdOrSdkAppId"
+    if name == "SdkAppid":
+        return "MissingParameter.SdkAppId"
     if action == "StopStreamIngest":  # its page has no code for an absent member
         return "InvalidParameter.BodyParamsError"
     return _listed(action, "MissingParameter", _SUBCODES.get(name, name))
