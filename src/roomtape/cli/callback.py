@@ -13,7 +13,7 @@ from roomtape.cli.receiver import Callback, Receiver
 from roomtape.cli.say import AsJson, Failure, note, show
 from roomtape.config import split_address
 
-command = typer.Typer(help="Callbacks: listen, list, replay, test.", no_args_is_help=True)
+command = typer.Typer(help="Callbacks: listen, list, show, replay, test.", no_args_is_help=True)
 
 
 @command.command("listen")
@@ -54,23 +54,38 @@ def listen(
 def list_callbacks(
     sdk_app_id: Annotated[int | None, typer.Option(help="Only those of this application.")] = None,
     state: Annotated[str | None, typer.Option(help="waiting, head, slow, delivered or dead.")] = None,
+    task_id: Annotated[str | None, typer.Option(help="Only those of this task.")] = None,
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """List deliveries, newest first, with how they went."""
-    rows = Admin(data_dir).get("/callbacks", sdk_app_id=sdk_app_id, state=state)
+    rows = Admin(data_dir).get("/callbacks", sdk_app_id=sdk_app_id, state=state, task_id=task_id)
     columns = ("id", "group_id", "type", "url", "state", "tries", "last_status", "last_error", "at_ms")
     show(rows, as_json, columns)
 
 
-@command.command("replay")
-def replay(
+@command.command("show")
+def show_callback(
     delivery: Annotated[int, typer.Argument(metavar="ID", help="Of `callback list`.")],
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Send an event again."""
-    show(Admin(data_dir).post("/callbacks/replay", id=delivery), as_json)
+    """Every attempt of one delivery."""
+    columns = ("number", "started_ms", "duration_ms", "outcome", "status", "error")
+    show(Admin(data_dir).get(f"/callbacks/{delivery}"), as_json, columns)
+
+
+@command.command("replay")
+def replay(
+    delivery: Annotated[int | None, typer.Argument(metavar="ID", help="Of `callback list`.")] = None,
+    dead_of: Annotated[
+        int | None, typer.Option("--dead-of", metavar="SDKAPPID", help="All its dead letters instead.")
+    ] = None,
+    data_dir: place.DataDir = place.DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Send an event again, or all that could not be delivered to an application."""
+    show(Admin(data_dir).post("/callbacks/replay", id=delivery, dead_of=dead_of), as_json)
 
 
 @command.command("test")

@@ -84,7 +84,8 @@ class NewTicket(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Replay(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    id: int
+    id: int | None = None
+    dead_of: int | None = None
 
 
 class Test(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -118,6 +119,7 @@ def routes(administration: Administration) -> list[Route]:
         route("/recordings", "GET", list_recordings),
         route("/recordings/{task_id}", "GET", show_recording),
         route("/callbacks", "GET", list_callbacks),
+        route("/callbacks/{delivery:int}", "GET", list_attempts),
         route("/callbacks/replay", "POST", replay_callback),
         route("/callbacks/test", "POST", test_callback),
         route("/workers", "GET", list_workers),
@@ -310,14 +312,24 @@ async def show_recording(admin: Administration, request: Request) -> Any:
 
 
 async def list_callbacks(admin: Administration, request: Request) -> Any:
-    return await reading.deliveries(
-        admin.db, _number(request, "sdk_app_id"), request.query_params.get("state")
+    query = request.query_params
+    return await admin.callbacks.list(
+        _number(request, "sdk_app_id"), state=query.get("state"), task_id=query.get("task_id")
     )
 
 
+async def list_attempts(admin: Administration, request: Request) -> Any:
+    return await admin.callbacks.attempts(request.path_params["delivery"])
+
+
 async def replay_callback(admin: Administration, request: Request) -> Any:
+    """One delivery again, or all dead letters of an application."""
     wanted = msgspec.json.decode(await request.body(), type=Replay)
-    return {"id": await admin.callbacks.replay(wanted.id)}
+    if wanted.id is not None:
+        return {"id": await admin.callbacks.replay(wanted.id)}
+    if wanted.dead_of is not None:
+        return {"replayed": await admin.callbacks.replay_dead(wanted.dead_of)}
+    raise Refused("name a delivery, or an application whose dead letters are sent again")
 
 
 async def test_callback(admin: Administration, request: Request) -> Any:

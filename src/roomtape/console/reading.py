@@ -1,4 +1,4 @@
-"""What an operator is shown of rooms, recordings and callbacks: read-only queries over the tables.
+"""What an operator is shown of rooms and recordings: read-only queries over the tables.
 
 Nothing sealed is read here. Times are Unix milliseconds.
 """
@@ -137,20 +137,6 @@ async def recording(db: Database, task_id: str) -> dict[str, Any] | None:
         .order_by(upload.id),
     )
     return {**found[0], "outputs": outputs, "pieces": pieces, "files": files, "uploads": uploads}
-
-
-async def deliveries(db: Database, sdk_app_id: int | None = None, state: str | None = None) -> list[Row]:
-    """Callbacks, newest first: waiting, head, slow, delivered or dead."""
-    delivery, event = schema.deliveries.c, schema.events.c
-    query = sa.select(
-        delivery.id, delivery.sdk_app_id, event.group_id, event.type, delivery.url, delivery.state,
-        delivery.tries, delivery.last_status, delivery.last_error, event.at_ms, delivery.done_ms,
-    ).join(schema.events, event.id == delivery.event_id)  # fmt: skip
-    if sdk_app_id is not None:
-        query = query.where(delivery.sdk_app_id == sdk_app_id)
-    if state is not None:
-        query = query.where(delivery.state == state)
-    return await _all(db, query.order_by(delivery.id.desc()).limit(PAGE))
 
 
 async def _all(db: Database, query: sa.Select[Any]) -> list[Row]:
