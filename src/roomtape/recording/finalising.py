@@ -109,6 +109,7 @@ class Finalising:
                     duration_us=row.duration_us,
                     discontinuity=row.discontinuity,
                     priming=row.priming or b"",
+                    sha256=row.sha256,
                     width=row.width,
                     height=row.height,
                 )
