@@ -82,7 +82,7 @@ async def make_app(db: Database, sdk_app_id: int = APP, *, key: Secret | None = 
                 sdk_app_id=sdk_app_id,
                 uin=sdk_app_id,
                 created_ms=0,
-                callback_key_sealed=None if key is None else sealer().seal(key),
+                callback_key_sealed=None if key is None else sealer().seal(key, f"callback_key/{sdk_app_id}"),
                 **(urls or {"room_url": URL, "media_url": URL}),
             )
         )

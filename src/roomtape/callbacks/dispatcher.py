@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from roomtape.access.service import CHANGED as ACCESS_CHANGED
 from roomtape.callbacks import queue as rows
 from roomtape.callbacks.poster import Poster, PostFailed
 from roomtape.callbacks.queue import SLOW, Attempt, Delivery, QueueKey
@@ -30,7 +31,7 @@ from roomtape.callbacks.schedule import (
     next_start,
 )
 from roomtape.clock import NS_PER_S, Clock, within
-from roomtape.events.outbox import APPLICATIONS, TOPIC
+from roomtape.events.outbox import TOPIC
 from roomtape.state.database import Database, DatabaseUnavailable
 from roomtape.state.sealing import Sealer, SealError
 
@@ -90,7 +91,7 @@ class Dispatcher:
         self._looking = False
         self.counts = {"delivered": 0, "down": 0, "refused": 0, "poison": 0, "dead": 0}
         db.on_commit(TOPIC, self.wake)
-        db.on_commit(APPLICATIONS, self.wake_all)
+        db.on_commit(ACCESS_CHANGED, self.wake_all)
 
     def wake(self) -> None:
         """Deliveries were added."""

@@ -10,6 +10,7 @@ from typing import Protocol, final
 import aiohttp
 
 from roomtape.clock import Clock, within
+from roomtape.fetching.guard import AddressRefused
 
 REPLY_LIMIT_BYTES = 64 * 1024
 DRAIN_S = 1.0  # how long the rest of a reply may take before the connection is cut
@@ -82,6 +83,8 @@ def _reason(error: Exception) -> str:
     """A short text without addresses of ours."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"certificate refused: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressRefused):
+        return str(error.os_error)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the host name cannot be resolved"
     if isinstance(error, aiohttp.ClientConnectorError):

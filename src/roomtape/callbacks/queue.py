@@ -130,7 +130,7 @@ async def callback_key(conn: AsyncConnection, sdk_app_id: int, sealer: Sealer) -
     sealed = await conn.scalar(
         sa.select(applications.c.callback_key_sealed).where(applications.c.sdk_app_id == sdk_app_id)
     )
-    return None if sealed is None else sealer.open(sealed)
+    return None if sealed is None else sealer.open(sealed, f"callback_key/{sdk_app_id}")  # as access seals it
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from roomtape.state.database import announce, origin
 from roomtape.state.schema import applications, deliveries, events, tasks
 
 TOPIC = "deliveries"  # announced whenever a delivery was added
-APPLICATIONS = "applications"  # announced by whoever changes an application's URLs or callback key
 
 SLOTS = {  # group -> which URL of the application gets it (spec/callbacks.md 1.6 and 2)
     1: "room",

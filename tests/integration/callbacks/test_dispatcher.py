@@ -7,12 +7,13 @@ import json
 import pytest
 import sqlalchemy as sa
 
+from roomtape.access.service import Access
 from roomtape.callbacks.poster import PostFailed
 from roomtape.callbacks.signing import is_signed
 from roomtape.clock import ManualClock
-from roomtape.events.outbox import APPLICATIONS
-from roomtape.state.database import Database, announce
-from roomtape.state.schema import applications, attempts, deliveries, events
+from roomtape.secret import Secret
+from roomtape.state.database import Database
+from roomtape.state.schema import attempts, deliveries, events
 from tests.support.callbacks import (
     APP,
     KEY,
@@ -25,6 +26,7 @@ from tests.support.callbacks import (
     make_app,
     make_task,
     room_event,
+    sealer,
     task_event,
 )
 
@@ -67,6 +69,17 @@ async def test_without_a_callback_key_there_is_no_sign_header(
         await room_event(db, "alice")
         await dispatcher.drained()
     assert "Sign" not in receiver.posts[0].headers
+
+
+async def test_a_key_set_by_the_operator_signs_from_then_on(
+    db: Database, clock: ManualClock, receiver: ScriptedPoster
+) -> None:
+    await make_app(db)
+    await Access(db, sealer(), clock).set_callbacks(APP, {}, "another1")
+    async with dispatching(db, clock, receiver) as dispatcher:
+        await room_event(db, "alice")
+        await dispatcher.drained()
+    assert is_signed(Secret("another1"), receiver.posts[0].body, receiver.posts[0].headers["Sign"])
 
 
 async def test_an_application_without_a_url_gets_nothing(
@@ -324,9 +337,7 @@ async def test_a_changed_url_gets_what_waits_for_the_old_one(
         await room_event(db, "a")
         await room_event(db, "b")
         await drive(clock, dispatcher, lambda: len(receiver.posts) == 3)
-        async with db.write() as conn:
-            await conn.execute(applications.update().values(room_url=OTHER))
-            announce(conn, APPLICATIONS)
+        await Access(db, sealer(), clock).set_callbacks(APP, {"room": OTHER})
         await dispatcher.drained()
     assert [(post.url, _user(post)) for post in receiver.posts[3:]] == [(OTHER, "a"), (OTHER, "b")]
 
@@ -339,9 +350,7 @@ async def test_a_removed_url_ends_what_waits_for_it(
     async with dispatching(db, clock, receiver) as dispatcher:
         await room_event(db, "a")
         await drive(clock, dispatcher, lambda: len(receiver.posts) == 3)
-        async with db.write() as conn:
-            await conn.execute(applications.update().values(room_url=""))
-            announce(conn, APPLICATIONS)
+        await Access(db, sealer(), clock).set_callbacks(APP, {"room": ""})
         await dispatcher.drained()
     assert len(receiver.posts) == 3
     assert await _states(db) == ["dead"]
