@@ -31,6 +31,7 @@ import google_crc32c
 import msgspec
 
 from roomtape.recording import faults
+from roomtape.recording.reserve import Reserve
 
 KEY = 1  # packet flag: a decoder may start here
 DISCONTINUITY = 2  # packet flag: something is missing before this packet
@@ -191,6 +192,7 @@ class Journal:
         self.directory = directory
         self.epoch = epoch
         self.recovered: Recovered | None = None
+        self.reserve: Reserve | None = None  # given up where a piece could not be closed without it
         self.streams: dict[int, StreamHead] = {}
         self.outputs: dict[str, OutputHead] = {}
         self.cuts: dict[str, list[Cut]] = {}
@@ -202,6 +204,7 @@ class Journal:
         self._lock = threading.Lock()  # over _fd and _unsynced, between the writer and sync()
         self._unsynced: set[Path] = set()
         self._new_names = False  # files made since the directory was last synced
+        self._ended = False  # the last record is END
         self._cut_since_batch = False  # the file in work has packets of pieces that are closed now
 
     @classmethod
@@ -246,6 +249,7 @@ class Journal:
             self._leave_file()
             self._cut_since_batch = False
         file, offset = self._write(_BATCH, body)
+        self._ended = False
         self.checkpoint = checkpoint
         offset += _RECORD.size + _COUNT.size + _ENTRY.size * len(packets)
         for packet in packets:
@@ -261,13 +265,14 @@ class Journal:
         if output not in self.outputs:
             raise ValueError(f"output {output!r} was not declared")
         cut = Cut(output, piece_no, at_ns, discontinuity)
-        file, _ = self._write(_CUT, msgspec.msgpack.encode(cut))
+        file, _ = self._write_from_reserve(_CUT, msgspec.msgpack.encode(cut))
         _put_cut(self.cuts, cut)
         self._cut_since_batch = bool(file.reach_ns)
 
     def end(self, checkpoint: dict[str, Any]) -> None:
         """No more input for this stretch. Raises DiskFull as `append` does."""
-        self._write(_END, msgspec.json.encode(checkpoint))
+        self._write_from_reserve(_END, msgspec.json.encode(checkpoint))
+        self._ended = True
         self.checkpoint = checkpoint
 
     def sync(self) -> None:
@@ -296,6 +301,15 @@ class Journal:
     def close(self) -> None:
         """Close the file in work; nothing is written."""
         self._leave_file()
+
+    def _write_from_reserve(self, kind: int, body: bytes) -> tuple[_File, int]:
+        """As `_write`, for the small records without which a piece cannot be closed on a full disk."""
+        try:
+            return self._write(kind, body)
+        except DiskFull:
+            if self.reserve is None or not self.reserve.give():
+                raise
+            return self._write(kind, body)
 
     def _write(self, kind: int, body: bytes) -> tuple[_File, int]:
         """Append one record, in a new file if there is none in work. Returns file and the record's offset."""
@@ -421,17 +435,23 @@ class Journal:
         """Delete whole files of which each packet is before `covered_until_ns` in every output it is in.
 
         `covered_until_ns`: per output, the task time up to which committed pieces hold its packets. The
-        newest file always stays: it carries the checkpoint. Returns what was deleted.
+        newest file carries the checkpoint; before it goes a new one is begun. Returns what was deleted.
         """
         covered: dict[int, int] = {}
         for output in self.outputs.values():
             until = covered_until_ns.get(output.key, -(1 << 62))
             for stream in output.streams:
                 covered[stream] = min(covered.get(stream, until), until)
+
+        def is_covered(file: _File) -> bool:
+            return all(reach < covered.get(stream, 1 << 62) for stream, reach in file.reach_ns.items())
+
+        if self._files and self._files[-1].reach_ns and not self._ended and is_covered(self._files[-1]):
+            self._begin_after_all()
         deleted: list[Path] = []
         unsynced = False  # an earlier file: a file lost in its tail is known by the one after it
         for file in self._files[:-1]:
-            if all(reach < covered.get(stream, 1 << 62) for stream, reach in file.reach_ns.items()):
+            if is_covered(file):
                 if unsynced:
                     self.sync()
                     unsynced = False
@@ -450,6 +470,20 @@ class Journal:
             while end is not None and len(cuts) > 1 and cuts[1].at_ns <= end:
                 del cuts[0]
         return deleted
+
+    def _begin_after_all(self) -> None:
+        """Let a new file without packets carry the state, so that the newest one with packets may go."""
+        self._leave_file()
+        try:
+            with self._lock:
+                self._new_file()
+        except DiskFull:
+            if self.reserve is None or not self.reserve.give():
+                return
+            with self._lock:
+                self._new_file()
+        self._cut_since_batch = False
+        self.sync()
 
     # --- recovery ----------------------------------------------------------------------------------
 
@@ -479,6 +513,7 @@ class Journal:
         recovered.outputs = dict(self.outputs)
         recovered.cuts = {key: list(cuts) for key, cuts in self.cuts.items()}
         recovered.checkpoint = self.checkpoint
+        self._ended = recovered.ended
         recovered.packets = sum(len(entries) for entries in self._index.values())
         if self._files:
             self.recovered = recovered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -66,7 +67,8 @@ def make_piece(
     ({} after a discontinuity). `to_ns` None: to the end of the journal; then, and with `hole_follows` (the
     next piece begins after a hole), the piece ends with its last packet and not at `to_ns`.
     `directory`: where pieces stand; `clock_wall_ms`: wall time of task time 0; `prefix`: "" or "ha<n>_";
-    `demux`: also have FFmpeg take the file apart. A file of equal bytes under the final name is kept.
+    `demux`: also have FFmpeg take the file apart. The journal's reserve is given up if the disk is full, and
+    taken again when there is room. A file of equal bytes under the final name is kept.
     Raises PieceBroken when the file does not hold what was meant, OSError (ENOSPC) from writing.
     """
     head = journal.outputs[output]
@@ -86,7 +88,20 @@ def make_piece(
         sdk_app_id, room_in_names, head.user, head.media, head.type, start_ms, prefix=prefix
     )
     path = directory / name
-    write_durably(path, data, lambda written: _check(written, data, units, counters, demux))
+
+    def check(written: Path) -> None:
+        _check(written, data, units, counters, demux)
+
+    reserve = journal.reserve
+    try:
+        write_durably(path, data, check)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or reserve is None or not reserve.give():
+            raise
+        write_durably(path, data, check)
+    else:
+        if reserve is not None:
+            reserve.keep()
     width, height = _first_size(journal.streams, packets)
     sound = _sound(journal.streams, head)
     return MadePiece(

@@ -118,7 +118,10 @@ class JournalMachine(RuleBasedStateMachine):
     @rule()
     def forget(self) -> None:
         """What committed pieces of all outputs hold may go, at any later time."""
+        before = set(self.directory.glob("*.j"))
         self.journal.forget(self.committed)
+        if set(self.directory.glob("*.j")) - before:  # a new file says what the deleted ones said
+            self._note_synced()
         self.synced_bytes = {
             n: size for n, size in self.synced_bytes.items() if (self.directory / n).exists()
         }

@@ -259,13 +259,39 @@ def test_files_go_when_every_output_has_their_packets_in_committed_pieces(tmp_pa
     assert journal.forget({MERGED.key: SECOND}) == []  # the other output is not covered
     assert journal.forget({MERGED.key: SECOND, SOUND_ONLY.key: SECOND}) == [first]
     assert journal.window(MERGED.key, SECOND, None) == [sound(n) for n in range(47, 100)]
-    assert journal.forget({MERGED.key: 9 * SECOND, SOUND_ONLY.key: 9 * SECOND}) == []  # the newest stays
     journal.close()
 
     after = Journal.open(tmp_path, 2)
     assert list(tmp_path.glob("*.j")) == [second]
     assert after.checkpoint == {"g": 100}
     assert [cut.piece_no for cut in after.cuts[MERGED.key]] == [0, 1]
+
+
+def test_the_newest_file_goes_too_but_not_what_it_said(tmp_path: Path) -> None:
+    """Else the first piece of a task could never free its room on a full disk."""
+    journal = declared(tmp_path)
+    journal.append([sound(0)], {"g": 1})
+    (first,) = tmp_path.glob("*.j")
+    covered = {MERGED.key: 9 * SECOND, SOUND_ONLY.key: 9 * SECOND}
+    assert journal.forget(covered) == [first]
+    assert journal.forget(covered) == []  # a file without packets is not begun again and again
+    journal.append([sound(1000)], {"g": 2})
+    journal.close()
+    after = Journal.open(tmp_path, 2)
+    assert after.checkpoint == {"g": 2}
+    assert after.window(SOUND_ONLY.key, 0, None) == [sound(1000)]
+
+
+def test_an_ended_journal_stays_ended_when_its_packets_are_covered(tmp_path: Path) -> None:
+    journal = declared(tmp_path)
+    journal.append([sound(0)], {"g": 1})
+    journal.end({"g": 1})
+    journal.forget({MERGED.key: 9 * SECOND, SOUND_ONLY.key: 9 * SECOND})
+    journal.close()
+    after = Journal.open(tmp_path, 2)
+    assert after.recovered is not None
+    assert after.recovered.ended
+    assert after.forget({MERGED.key: 9 * SECOND, SOUND_ONLY.key: 9 * SECOND}) == []
 
 
 def test_a_file_without_packets_carries_the_state_of_those_that_are_gone(tmp_path: Path) -> None:

@@ -1,0 +1,119 @@
+"""A disk that is really full: a file system of 1 MiB in a mount namespace of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from roomtape.recording.journal import DiskFull
+from roomtape.recording.pieces import make_piece
+from roomtape.recording.reserve import Reserve
+from tests.support.measure import measure_bytes
+from tests.support.signals import Frame, aac_beeps, h264_flashes
+from tests.support.taping import SECOND, WALL_MS, Tape, audio_packets, output_key, video_packets
+
+FILE_SYSTEM_BYTES = 1 << 20
+FILLER = b"\x00\x00\x00\x01\x0c" + b"\xff" * 2500 + b"\x80"  # a filler NAL unit: bulk that decoders skip
+
+
+def in_small_file_system(directory: Path, function: str) -> subprocess.CompletedProcess[str]:
+    """Call a function of this module with a full-size-limited `directory`, in another process."""
+    script = (
+        f'mount -t tmpfs -o size={FILE_SYSTEM_BYTES} none "$1" && exec "$0" -c '
+        f"'import sys; from pathlib import Path; from tests.integration.recording import test_full_disk as t;"
+        f't.{function}(Path(sys.argv[1]))\' "$1"'
+    )
+    return subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", script, sys.executable, str(directory)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A directory a child process may cover with a small file system."""
+    allowed = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", str(tmp_path)],
+        capture_output=True,
+        check=False,
+    )
+    if allowed.returncode:
+        pytest.skip("no mount namespaces for this user")
+    return tmp_path
+
+
+def test_an_open_piece_can_be_made_of_the_reserve_and_recording_goes_on(small: Path) -> None:
+    result = in_small_file_system(small, "fill_and_free")
+    assert result.returncode == 0, result.stderr
+
+
+def bulky(frames: tuple[Frame, ...]) -> list[Frame]:
+    return [frame._replace(data=frame.data + FILLER) for frame in frames]
+
+
+def fill_and_free(directory: Path) -> None:
+    """Record until nothing fits, close the open piece from the reserve, forget its journal, record on."""
+    sound = aac_beeps(20)
+    tape = Tape(directory, sound=sound)
+    reserve = Reserve(directory / ".reserve", 560_000)
+    assert reserve.keep()
+    tape.journal.reserve = reserve
+    assert not Reserve(directory / ".other", FILE_SYSTEM_BYTES).keep()
+    key = output_key("audiovideo")
+    packets = video_packets(bulky(h264_flashes(20))) + audio_packets(sound.frames)
+    starts = [0]
+    counters: dict[int, int] = {}
+    tape.journal.cut(key, 0, 0)
+    made = []
+    full = 0
+
+    def close_piece(to_ns: int | None) -> None:
+        nonlocal counters
+        piece = make_piece(
+            tape.journal,
+            key,
+            len(made),
+            starts[-1],
+            to_ns,
+            counters,
+            directory=tape.pieces_dir,
+            sdk_app_id=1,
+            room_in_names="1",
+            clock_wall_ms=WALL_MS,
+            demux=True,
+        )
+        assert piece is not None
+        counters = piece.counters
+        made.append(piece.path.read_bytes())  # it is uploaded and proven ...
+        piece.path.unlink()  # ... and goes
+        tape.journal.forget({key: piece.end_ns})
+        reserve.keep()
+
+    for second in range(20):
+        batch = [p for p in packets if second <= p.dts / (90_000 if p.stream == 1 else 48_000) < second + 1]
+        state = {"seconds": second + 1}
+        try:
+            tape.journal.append(batch, state)
+        except DiskFull:
+            full += 1
+            assert tape.journal.checkpoint == {"seconds": second}
+            tape.journal.cut(key, len(starts), second * SECOND)
+            close_piece(second * SECOND)
+            starts.append(second * SECOND)
+            tape.journal.append(batch, state)  # the batch that was kept in memory
+    close_piece(None)
+
+    assert full >= 2
+    assert all(a < b for a, b in pairwise(starts))
+    seen = measure_bytes(b"".join(made), "mpegts")
+    assert seen.warnings == []
+    assert len(seen.pictures) == 600
+    assert seen.audio_gaps_s == []
