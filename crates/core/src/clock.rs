@@ -60,7 +60,11 @@ impl MinFilter {
             Some((at, min)) if *at == second => *min = (*min).min(value),
             _ => self.buckets.push_back((second, value)),
         }
-        while self.buckets.front().is_some_and(|(at, _)| *at < second - WINDOW_S) {
+        while self
+            .buckets
+            .front()
+            .is_some_and(|(at, _)| *at < second - WINDOW_S)
+        {
             self.buckets.pop_front();
         }
     }
@@ -179,7 +183,8 @@ mod tests {
         track.arrived(&mut peer, 0, SECOND_NS);
         assert_eq!(track.capture_ns(&peer, 0, SECOND_NS), SECOND_NS);
         track.sender_report(UNIX_EPOCH + Duration::from_secs(9), 0);
-        peer.offset.add(SECOND_NS, SECOND_NS + 40 * MS - 9 * SECOND_NS);
+        peer.offset
+            .add(SECOND_NS, SECOND_NS + 40 * MS - 9 * SECOND_NS);
         let later = track.capture_ns(&peer, 90_000, 2 * SECOND_NS);
         assert_eq!(later, 2 * SECOND_NS + 5 * MS);
     }

@@ -131,7 +131,11 @@ mod tests {
         let b = r.rebase(&packet(5_000_001, 3100), now).unwrap();
         let live = r.rebase(&packet(5_000_002, 6100), now).unwrap();
         assert_eq!((a.seq, b.seq, live.seq), (1, 2, 3));
-        assert_eq!(b.rtp - a.rtp, 90, "replayed frames are one millisecond apart");
+        assert_eq!(
+            b.rtp - a.rtp,
+            90,
+            "replayed frames are one millisecond apart"
+        );
         assert_eq!(live.rtp - b.rtp, 3000);
         assert!(r.rebase(&packet(4_999_999, 0), now).is_none());
     }

@@ -45,7 +45,11 @@ impl GopCache {
     pub fn push(&mut self, packet: &SourcePacket, key: bool) {
         if self.sound {
             let oldest = packet.arrival.checked_sub(limits::SOUND_KEPT);
-            while self.packets.front().is_some_and(|p| Some(p.arrival) < oldest) {
+            while self
+                .packets
+                .front()
+                .is_some_and(|p| Some(p.arrival) < oldest)
+            {
                 self.drop_front();
             }
         } else {

@@ -18,7 +18,6 @@ mod pack;
 mod peer;
 mod reorder;
 mod sdp;
-mod sps;
 mod stun;
 mod track;
 

@@ -88,7 +88,10 @@ mod tests {
             std::iter::from_fn(|| r.pop(now).map(|o| (o.gap, o.packet))).collect::<Vec<_>>()
         };
         assert_eq!(drain(&mut r, t), [(false, 10), (false, 11), (false, 12)]);
-        assert_eq!(drain(&mut r, t + AUDIO_WINDOW - Duration::from_millis(1)), []);
+        assert_eq!(
+            drain(&mut r, t + AUDIO_WINDOW - Duration::from_millis(1)),
+            []
+        );
         assert_eq!(r.deadline(), Some(t + AUDIO_WINDOW));
         assert_eq!(drain(&mut r, t + AUDIO_WINDOW), [(true, 14)]);
         r.push(13, t, 13);

@@ -70,9 +70,15 @@ impl Offer {
         if sdp.len() > MAX_OFFER_BYTES {
             return Err(OfferError::Bad("the offer is too long".into()));
         }
-        let lines: Vec<&str> = sdp.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        let lines: Vec<&str> = sdp
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty())
+            .collect();
         if lines.first() != Some(&"v=0") {
-            return Err(OfferError::Bad("the body is not SDP: it does not begin with v=0".into()));
+            return Err(OfferError::Bad(
+                "the body is not SDP: it does not begin with v=0".into(),
+            ));
         }
         let mut session = Vec::new();
         let mut sections: Vec<(String, Vec<String>)> = Vec::new();
@@ -86,7 +92,10 @@ impl Offer {
             }
         }
         if sections.is_empty() || sections.len() > MAX_SECTIONS {
-            return Err(OfferError::Bad(format!("{} m-lines in the offer", sections.len())));
+            return Err(OfferError::Bad(format!(
+                "{} m-lines in the offer",
+                sections.len()
+            )));
         }
         let session_direction = direction_of(&session).unwrap_or("sendrecv").to_owned();
         let sections: Vec<Section> = sections
@@ -98,7 +107,11 @@ impl Offer {
             sections,
             role,
         };
-        if !offer.sections.iter().any(|s| s.usable && !s.codecs.is_empty()) {
+        if !offer
+            .sections
+            .iter()
+            .any(|s| s.usable && !s.codecs.is_empty())
+        {
             let wanted = match role {
                 Role::Publish => "a sending section with H.264, VP8 or Opus",
                 Role::Play => "a receiving section with H.264, VP8 or Opus",
@@ -115,16 +128,24 @@ impl Offer {
         let mut claim = |payload_type: u8| {
             !std::mem::replace(&mut taken[usize::from(payload_type & 0x7f)], true)
         };
-        for codec in self.sections.iter().filter(|s| s.usable).flat_map(|s| &s.codecs) {
+        for codec in self
+            .sections
+            .iter()
+            .filter(|s| s.usable)
+            .flat_map(|s| &s.codecs)
+        {
             if !claim(codec.payload_type) {
                 continue; // the same codec again, in another section of the bundle
             }
             let rtx = codec.rtx.filter(|rtx| claim(*rtx)).map(Into::into);
             let payload_type = codec.payload_type.into();
             match codec.codec {
-                Codec::H264 => {
-                    config.add_h264(payload_type, rtx, codec.non_interleaved, codec.profile_level_id)
-                }
+                Codec::H264 => config.add_h264(
+                    payload_type,
+                    rtx,
+                    codec.non_interleaved,
+                    codec.profile_level_id,
+                ),
                 Codec::Vp8 => config.add_config(
                     payload_type,
                     rtx,
@@ -161,7 +182,11 @@ impl Offer {
         }
         for section in &self.sections {
             line(&section.head);
-            for l in section.lines.iter().filter(|l| !is_direction(l) && !is_simulcast(l)) {
+            for l in section
+                .lines
+                .iter()
+                .filter(|l| !is_direction(l) && !is_simulcast(l))
+            {
                 line(l);
             }
             if section.kind.is_some() {
@@ -202,7 +227,11 @@ impl Offer {
 
     /// (ufrag, password) of the client.
     pub fn credentials(&self) -> Option<(&str, &str)> {
-        let all = || self.session.iter().chain(self.sections.iter().flat_map(|s| &s.lines));
+        let all = || {
+            self.session
+                .iter()
+                .chain(self.sections.iter().flat_map(|s| &s.lines))
+        };
         let find = |key: &str| all().find_map(|l| l.strip_prefix(key));
         Some((find("a=ice-ufrag:")?, find("a=ice-pwd:")?))
     }
@@ -227,7 +256,9 @@ impl Section {
             .find_map(|l| l.strip_prefix("a=mid:"))
             .unwrap_or_default()
             .to_owned();
-        let mut codecs = kind.map(|k| codecs_of(&head, &lines, k)).unwrap_or_default();
+        let mut codecs = kind
+            .map(|k| codecs_of(&head, &lines, k))
+            .unwrap_or_default();
         if role == Role::Publish && codecs.iter().any(|c| c.codec == Codec::H264) {
             codecs.retain(|c| c.codec == Codec::H264);
         }
@@ -243,7 +274,10 @@ impl Section {
 }
 
 fn is_direction(line: &str) -> bool {
-    matches!(line, "a=sendonly" | "a=recvonly" | "a=sendrecv" | "a=inactive")
+    matches!(
+        line,
+        "a=sendonly" | "a=recvonly" | "a=sendrecv" | "a=inactive"
+    )
 }
 
 fn is_simulcast(line: &str) -> bool {
@@ -385,8 +419,14 @@ mod tests {
 
     #[test]
     fn what_is_no_offer_is_refused_in_words() {
-        assert!(matches!(Offer::parse("hello", Role::Play), Err(OfferError::Bad(_))));
-        assert!(matches!(Offer::parse("v=0\r\n", Role::Play), Err(OfferError::Bad(_))));
+        assert!(matches!(
+            Offer::parse("hello", Role::Play),
+            Err(OfferError::Bad(_))
+        ));
+        assert!(matches!(
+            Offer::parse("v=0\r\n", Role::Play),
+            Err(OfferError::Bad(_))
+        ));
         let no_codec = OFFER.replace("VP8", "VP9").replace("H264", "H265");
         assert!(matches!(
             Offer::parse(&no_codec, Role::Publish),
@@ -401,6 +441,9 @@ mod tests {
              a=mid:0\r\na=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\na=end-of-candidates\r\n",
         );
         assert_eq!(fragment.ufrag.as_deref(), Some("abcd"));
-        assert_eq!(fragment.candidates, ["candidate:1 1 udp 1 127.0.0.1 9 typ host"]);
+        assert_eq!(
+            fragment.candidates,
+            ["candidate:1 1 udp 1 127.0.0.1 9 typ host"]
+        );
     }
 }

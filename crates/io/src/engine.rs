@@ -202,9 +202,12 @@ fn resolve(host: &str) -> io::Result<IpAddr> {
     let found = addresses.map_err(|e| io::Error::new(e.kind(), format!("host {host:?}: {e}")))?;
     let mut all: Vec<IpAddr> = found.map(|a| a.ip()).collect();
     all.sort_by_key(IpAddr::is_ipv6); // "localhost" names both; clients are surer to reach IPv4
-    all.into_iter()
-        .next()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("host {host:?} has no address")))
+    all.into_iter().next().ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("host {host:?} has no address"),
+        )
+    })
 }
 
 /// Rooms stay on their lane as long as the server runs.

@@ -249,7 +249,10 @@ fn bind_block(host: IpAddr, first: u16, lanes: u16) -> io::Result<Vec<LaneSocket
                 .checked_add(n)
                 .ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
             let named = |what: &str, e: io::Error| {
-                io::Error::new(e.kind(), format!("{what} {}: {e}", SocketAddr::new(host, port)))
+                io::Error::new(
+                    e.kind(),
+                    format!("{what} {}: {e}", SocketAddr::new(host, port)),
+                )
             };
             Ok(LaneSockets {
                 udp: UdpSocket::bind((host, port)).map_err(|e| named("UDP", e))?,
@@ -283,7 +286,12 @@ pub fn candidate_addresses(host: IpAddr, advertise: &[String]) -> io::Result<Vec
         addresses.push(Ipv4Addr::LOCALHOST.into());
     }
     let mut seen = Vec::new();
-    addresses.retain(|a| !seen.contains(a) && { seen.push(*a); true });
+    addresses.retain(|a| {
+        !seen.contains(a) && {
+            seen.push(*a);
+            true
+        }
+    });
     Ok(addresses)
 }
 

@@ -69,7 +69,8 @@ impl TcpFrames {
         self.connections.retain(|_, c| !c.gone);
         if poll.readable(self.listener_place) {
             while let Ok((stream, source)) = self.listener.accept() {
-                let usable = stream.set_nonblocking(true).is_ok() && stream.set_nodelay(true).is_ok();
+                let usable =
+                    stream.set_nonblocking(true).is_ok() && stream.set_nodelay(true).is_ok();
                 if !usable || self.connections.len() >= MAX_CONNECTIONS {
                     continue; // dropped: closed
                 }

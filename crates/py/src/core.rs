@@ -80,7 +80,11 @@ impl Core {
         let engine = py.detach(|| Engine::start(config))?;
         Ok(Self {
             fd: engine.events().as_raw_fd(),
-            webrtc_addrs: engine.webrtc_addrs().iter().map(ToString::to_string).collect(),
+            webrtc_addrs: engine
+                .webrtc_addrs()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             rtmp_port: engine.rtmp_port(),
             engine: Mutex::new(Some(engine)),
         })
@@ -116,7 +120,8 @@ impl Core {
         watch_stream: &str,
         entered_ns: i64,
     ) -> PyResult<()> {
-        let seat = Seat::of(seat).ok_or_else(|| PyValueError::new_err("seat is main, aux or play"))?;
+        let seat =
+            Seat::of(seat).ok_or_else(|| PyValueError::new_err("seat is main, aux or play"))?;
         let kind = match (kind, watch_stream) {
             ("publish", _) => PeerKind::Publish,
             ("play", "main" | "aux") => PeerKind::Play {

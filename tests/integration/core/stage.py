@@ -74,8 +74,9 @@ class Reader:
         self._client.open(1, name, room, flush_ms=20)
 
     def close(self) -> None:
-        self._loop.remove_reader(self._client.fileno())
-        self._client.close()
+        if self._client.fileno() >= 0:
+            self._loop.remove_reader(self._client.fileno())
+            self._client.close()
 
     def of(self, user: str, kind: str) -> list[TapFrame]:
         """Frames of all lives of a user's sound or picture."""
@@ -126,9 +127,12 @@ class Stage:
         self.news = news
         self.tap_path = tap_path
         self.url = ""
+        self.readers: list[Reader] = []
 
     def read(self, room: str, name: str = "test") -> Reader:
-        return Reader(self.tap_path, room, name)
+        """A reader that ends with the stage."""
+        self.readers.append(Reader(self.tap_path, room, name))
+        return self.readers[-1]
 
     def whip(self, room: str, user: str, seat: str = "main") -> str:
         return f"{self.url}/whip?room={room}&user={user}&seat={seat}"
@@ -231,5 +235,7 @@ async def staged(directory: Path, **options: Any) -> AsyncIterator[Stage]:
     try:
         yield stage
     finally:
+        for reader in stage.readers:
+            reader.close()
         await runner.cleanup()
         await core.close()

@@ -31,4 +31,3 @@ async def test_every_frame_of_a_short_stream_reaches_a_reader_that_came_late(sta
     for frames in (pictures, sound):
         times = [f.capture_ns for f in frames]
         assert times == sorted(times)
-    reader.close()

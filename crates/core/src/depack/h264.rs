@@ -5,7 +5,7 @@
 
 use super::{Assembled, Glance};
 use crate::limits;
-use crate::sps::parse_sps;
+use roomtape_media::h264::Sps;
 
 const NAL_IDR: u8 = 5;
 const NAL_SEI: u8 = 6;
@@ -61,9 +61,12 @@ pub fn glance(payload: &[u8]) -> Glance {
         Piece::Whole(nal) => match nal[0] & 0x1f {
             NAL_SPS => {
                 seen.key = true;
-                if let Some(sps) = parse_sps(nal) {
-                    seen.size = Some((sps.width, sps.height));
-                    seen.too_large = !limits::picture_fits(sps.width, sps.height);
+                match Sps::parse(nal) {
+                    Ok(sps) => {
+                        seen.size = Some((sps.width, sps.height));
+                        seen.too_large = !limits::picture_fits(sps.width, sps.height);
+                    }
+                    Err(_) => seen.too_large = true, // what is not understood is not let through
                 }
             }
             NAL_IDR => seen.key = true,
@@ -156,7 +159,7 @@ impl H264Depack {
                     self.sps = nal.to_vec();
                     self.pps.clear();
                     self.refuse =
-                        !parse_sps(nal).is_some_and(|s| limits::picture_fits(s.width, s.height));
+                        !Sps::parse(nal).is_ok_and(|s| limits::picture_fits(s.width, s.height));
                 }
             }
             NAL_PPS => {

@@ -17,7 +17,11 @@ fn descriptor(payload: &[u8]) -> Option<Descriptor> {
         let extension = *payload.get(1)?;
         bytes = 2;
         if extension & 0x80 != 0 {
-            bytes += if payload.get(bytes)? & 0x80 != 0 { 2 } else { 1 };
+            bytes += if payload.get(bytes)? & 0x80 != 0 {
+                2
+            } else {
+                1
+            };
         }
         if extension & 0x40 != 0 {
             bytes += 1;

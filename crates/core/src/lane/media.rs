@@ -78,7 +78,10 @@ impl Lane {
                 .collect();
             peer.incoming.insert(ssrc, Incoming { kind, track: None });
             for old in before {
-                let gone = self.peers.get_mut(&id).and_then(|p| p.incoming.remove(&old));
+                let gone = self
+                    .peers
+                    .get_mut(&id)
+                    .and_then(|p| p.incoming.remove(&old));
                 if let Some(track) = gone.and_then(|i| i.track) {
                     self.stop_track(now, track, StopCause::Replaced);
                 }
@@ -196,7 +199,10 @@ impl Lane {
         let mut wall = now;
         if let Some((peer, _)) = track.source {
             let mut nobody = PeerClock::default();
-            let clock = self.peers.get_mut(&peer).map_or(&mut nobody, |p| &mut p.clock);
+            let clock = self
+                .peers
+                .get_mut(&peer)
+                .map_or(&mut nobody, |p| &mut p.clock);
             track.clock.arrived(clock, packet.rtp, now_ns);
             let captured = track.clock.capture_ns(clock, packet.rtp, now_ns);
             wall = self.config.base.instant(captured);
@@ -234,7 +240,11 @@ impl Lane {
             return;
         };
         // The report's 32 bits, extended like those of the packets around it.
-        let newest = track.cache.packets().last().map_or(i64::from(rtp), |p| p.rtp);
+        let newest = track
+            .cache
+            .packets()
+            .last()
+            .map_or(i64::from(rtp), |p| p.rtp);
         let extended = newest + i64::from(rtp.wrapping_sub(newest as u32) as i32);
         track.clock.sender_report(ntp, extended);
         // What came before the report says as much about the way through the network.
@@ -267,7 +277,8 @@ impl Lane {
         let deadline = assembler.deadline();
         let broken = round.broken && track.info.kind.is_picture();
         for frame in round.frames {
-            self.output.push_back(super::Output::Tap(TapInput::Frame(frame)));
+            self.output
+                .push_back(super::Output::Tap(TapInput::Frame(frame)));
         }
         if let Some(deadline) = deadline {
             self.track_timers.push(Reverse((deadline, id)));
@@ -279,7 +290,11 @@ impl Lane {
 
     /// Somebody reads a room, or nobody does any longer.
     pub(super) fn demand(&mut self, now: Instant, room: Arc<str>, on: bool) {
-        let tracks = self.rooms.get(&room).map(|r| r.tracks.clone()).unwrap_or_default();
+        let tracks = self
+            .rooms
+            .get(&room)
+            .map(|r| r.tracks.clone())
+            .unwrap_or_default();
         if !on {
             self.demanded.remove(&room);
             for id in tracks {
@@ -358,7 +373,9 @@ impl Lane {
                 let peer = track.source.and_then(|(p, _)| self.peers.get(&p));
                 let clock = peer.map_or(&nobody, |p| &p.clock);
                 if let Some(assembler) = track.assembler.as_mut() {
-                    frames = assembler.release(&mut track.clock, clock, base, true, now).frames;
+                    frames = assembler
+                        .release(&mut track.clock, clock, base, true, now)
+                        .frames;
                 }
             }
             for frame in frames {
@@ -372,7 +389,11 @@ impl Lane {
         let at_ns = self.config.base.ns(now);
         let room = track.info.room.clone();
         if let Some((peer, ssrc)) = track.source {
-            if let Some(incoming) = self.peers.get_mut(&peer).and_then(|p| p.incoming.get_mut(&ssrc)) {
+            if let Some(incoming) = self
+                .peers
+                .get_mut(&peer)
+                .and_then(|p| p.incoming.get_mut(&ssrc))
+            {
                 incoming.track = None;
             }
             self.tap(TapInput::Stop {
@@ -488,7 +509,9 @@ impl Lane {
 /// `profile-level-id` as an SPS in the access unit has it: its bytes 1 to 3.
 fn profile_of(unit: &[u8]) -> Option<u32> {
     const SPS: u8 = 7;
-    let sps = pack::nal_units(unit).into_iter().find(|n| n[0] & 0x1f == SPS)?;
+    let sps = pack::nal_units(unit)
+        .into_iter()
+        .find(|n| n[0] & 0x1f == SPS)?;
     let bytes = sps.get(1..4)?;
     Some(u32::from(bytes[0]) << 16 | u32::from(bytes[1]) << 8 | u32::from(bytes[2]))
 }

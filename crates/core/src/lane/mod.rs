@@ -19,7 +19,9 @@ use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::net::{Protocol, Receive};
 use str0m::Input;
 
-use roomtape_media::{Codec, Frame, Kind, Source, StopCause, TapDemand, TapInput, TrackId, TrackInfo};
+use roomtape_media::{
+    Codec, Frame, Kind, Source, StopCause, TapDemand, TapInput, TrackId, TrackInfo,
+};
 
 use crate::clock::ClockBase;
 use crate::peer::{Death, Peer, Seat, State};
@@ -394,7 +396,13 @@ impl Lane {
         match end {
             Ok(()) => {}
             Err(Death::Panic) => {
-                self.log("error", format!("peer {} broke an assumption of the library and was closed", id.0));
+                self.log(
+                    "error",
+                    format!(
+                        "peer {} broke an assumption of the library and was closed",
+                        id.0
+                    ),
+                );
                 self.drop_peer(now, id, "internal", StopCause::Closed);
             }
             Err(Death::Error(text)) => self.drop_peer(now, id, &text, StopCause::Closed),
@@ -519,7 +527,11 @@ impl Lane {
     }
 
     fn dismiss(&mut self, now: Instant, room: &Arc<str>) {
-        let peers = self.rooms.get(room).map(|r| r.peers.clone()).unwrap_or_default();
+        let peers = self
+            .rooms
+            .get(room)
+            .map(|r| r.peers.clone())
+            .unwrap_or_default();
         for id in peers {
             self.close_peer(now, id, "dismissed", StopCause::Dismissed);
         }
@@ -529,7 +541,8 @@ impl Lane {
 
     fn block(&mut self, now: Instant, room: Arc<str>, user: Arc<str>, audio: bool, video: bool) {
         if audio || video {
-            self.blocks.insert((room.clone(), user.clone()), (audio, video));
+            self.blocks
+                .insert((room.clone(), user.clone()), (audio, video));
         } else {
             self.blocks.remove(&(room.clone(), user.clone()));
         }
@@ -542,7 +555,11 @@ impl Lane {
             .copied()
             .filter(|t| {
                 self.tracks.get(t).is_some_and(|t| {
-                    let blocked = if t.info.kind.is_picture() { video } else { audio };
+                    let blocked = if t.info.kind.is_picture() {
+                        video
+                    } else {
+                        audio
+                    };
                     // The source of an injected track stops it itself.
                     blocked && t.source.is_some() && t.info.user == user
                 })

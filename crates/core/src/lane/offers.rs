@@ -69,7 +69,10 @@ impl Lane {
         let mut rtc = self.new_rtc(&offer, now)?;
         let answer = guarded(|| {
             let offer = SdpOffer::from_sdp_string(&offer.to_sdp()).map_err(|e| e.to_string())?;
-            let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| e.to_string())?;
+            let answer = rtc
+                .sdp_api()
+                .accept_offer(offer)
+                .map_err(|e| e.to_string())?;
             Ok(answer.to_sdp_string())
         })?;
         if role == Role::Publish {
@@ -162,9 +165,9 @@ impl Lane {
             .iter()
             .copied()
             .filter(|p| {
-                self.peers.get(p).is_some_and(|p| {
-                    p.role == Role::Publish && p.user == *user && p.seat == seat
-                })
+                self.peers
+                    .get(p)
+                    .is_some_and(|p| p.role == Role::Publish && p.user == *user && p.seat == seat)
             })
             .collect();
         for id in earlier {
@@ -208,8 +211,12 @@ impl Lane {
         if let Some(offer) = restart {
             let rtc = &mut peer.rtc;
             let sdp = guarded(|| {
-                let offer = SdpOffer::from_sdp_string(&offer.to_sdp()).map_err(|e| e.to_string())?;
-                let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| e.to_string())?;
+                let offer =
+                    SdpOffer::from_sdp_string(&offer.to_sdp()).map_err(|e| e.to_string())?;
+                let answer = rtc
+                    .sdp_api()
+                    .accept_offer(offer)
+                    .map_err(|e| e.to_string())?;
                 Ok(answer.to_sdp_string())
             })?;
             peer.offer = offer;
@@ -248,7 +255,11 @@ fn kinds_of(offer: &Offer, seat: Seat) -> Vec<(str0m::media::Mid, Kind)> {
             }
             Some(MediaKind::Video) if !picture => {
                 picture = true;
-                let kind = if seat == Seat::Aux { Kind::Aux } else { Kind::Video };
+                let kind = if seat == Seat::Aux {
+                    Kind::Aux
+                } else {
+                    Kind::Video
+                };
                 kinds.push((mid, kind));
             }
             _ => {}

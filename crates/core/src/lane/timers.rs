@@ -65,7 +65,10 @@ impl Lane {
             self.drive(id, now, Input::Timeout(now));
             // str0m may name the same time again; it still has to be in the queue.
             if let Some(peer) = self.peers.get(&id) {
-                self.peer_timers.push(Reverse((peer.deadline.max(now + Duration::from_millis(1)), id)));
+                self.peer_timers.push(Reverse((
+                    peer.deadline.max(now + Duration::from_millis(1)),
+                    id,
+                )));
                 let at = peer.deadline.max(now + Duration::from_millis(1));
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.deadline = at;

@@ -40,7 +40,11 @@ impl Lane {
         let Some(peer) = self.peers.get(&viewer) else {
             return;
         };
-        let user = peer.watch.user.clone().or_else(|| self.first_publisher(peer));
+        let user = peer
+            .watch
+            .user
+            .clone()
+            .or_else(|| self.first_publisher(peer));
         let aux = peer.watch.aux;
         let room = peer.room.clone();
         let wanted: Vec<Option<TrackId>> = peer
@@ -100,7 +104,10 @@ impl Lane {
 
     /// The slot shows nothing until it is bound again.
     pub(super) fn unbind(&mut self, viewer: PeerId, slot: usize) {
-        let slot = self.peers.get_mut(&viewer).and_then(|p| p.slots.get_mut(slot));
+        let slot = self
+            .peers
+            .get_mut(&viewer)
+            .and_then(|p| p.slots.get_mut(slot));
         if let Some(slot) = slot {
             slot.track = None;
             slot.payload_type = None;
@@ -253,7 +260,8 @@ fn match_payload_type(peer: &Peer, index: usize, track: &Track) -> Option<Pt> {
     let fits = |p: &&str0m::format::PayloadParams| {
         let mode = p.spec().format.packetization_mode == Some(1);
         // A source in single NAL unit mode can be read in either mode.
-        p.spec().codec == codec && (codec != str0m::format::Codec::H264 || mode || !track.non_interleaved)
+        p.spec().codec == codec
+            && (codec != str0m::format::Codec::H264 || mode || !track.non_interleaved)
     };
     let same_profile = |p: &&str0m::format::PayloadParams| {
         codec != str0m::format::Codec::H264
