@@ -41,6 +41,7 @@ MAX_FILE_BYTES = 1_900_000_000  # 2 GB less the longest group of pictures that m
 _NS = 1_000_000_000
 _MS = 1_000_000
 _BLACK_EVERY_NS = _NS
+_MAX_KEPT_PICTURES = 2000  # a minute at 30 a second, the longest a group of pictures lasts
 _NO_KEY_NS = 70 * _NS  # a recorded picture track has a key picture at least every 60 s
 _HOLE_NS = 60 * _MS  # pieces that follow within two pictures of 30 a second leave no hole
 
@@ -356,6 +357,7 @@ class _Files:
         self._file: _File | None = None
         self._held: _Finished | None = None  # waits until it is known whether it is the only one
         self._index = 0
+        self._pictures: list[Unit] = []  # since the last key picture, while they are few enough
         self._before: Unit | None = None  # the sound before this one: after a split it primes the decoder
 
     def section(self, section: Section) -> Iterator[Unit]:
@@ -363,6 +365,7 @@ class _Files:
         kinds = frozenset({"audio"} if self._job.kind == "aac" else {"audio", "video"})
         self._section = _SectionReader(section, self._job.fill_type, kinds, self._job.kind == "aac")
         self._before = None
+        self._pictures = []
         return iter(self._section)
 
     def take(self, unit: Unit) -> Iterator[FileReady]:
@@ -373,6 +376,8 @@ class _Files:
             if unit.kind == "video" and not unit.key:
                 return
             self._file = self._begin(unit)
+        if unit.kind == "video":
+            self._remember_picture(unit)
         if unit.kind == "audio":
             if "audio" not in self._file.kinds:
                 self._prime(self._file, unit)
@@ -414,10 +419,28 @@ class _Files:
         last_ns = file.zero_ns if file.last_dts is None else file.last_dts * _NS // ts.CLOCK
         return unit.at_ns - last_ns > _NO_KEY_NS
 
+    def _remember_picture(self, unit: Unit) -> None:
+        if unit.key:
+            self._pictures = []
+        elif not self._pictures:
+            return  # its key picture was forgotten
+        self._pictures.append(unit)
+        if len(self._pictures) > _MAX_KEPT_PICTURES:
+            self._pictures = []
+
     def _begin(self, unit: Unit) -> _File:
+        """Open a file that begins at `unit`, described by what is to come of both media.
+
+        A file that begins with sound in the middle of a group of pictures gets that group first, before its
+        time 0, so that no picture is lost and a picture that lasts goes on lasting.
+        """
         assert self._section is not None
         zero = unit.pts * _NS // (ts.CLOCK if unit.kind == "video" else _rate(unit))
-        picture = unit if unit.kind == "video" else self._section.next_key("video", unit.at_ns)
+        pictures = self._pictures if unit.kind == "audio" and self._job.kind == "mp4" else []
+        if unit.kind == "video":
+            picture: Unit | None = unit
+        else:
+            picture = pictures[0] if pictures else self._section.next_key("video", unit.at_ns)
         sound = unit if unit.kind == "audio" else self._section.next_key("audio", unit.at_ns)
         config = sound.config if sound is not None else None
         number = self._index + (self._held is not None)
@@ -432,7 +455,14 @@ class _Files:
                 handle, key_picture=picture.data if picture else None, size=self._largest, sound=config
             )
         size = h264.size(picture.data) if picture else None
-        return _File(temporary, handle, sink, zero, zero, config, size, picture is not None)
+        file = _File(temporary, handle, sink, zero, zero, config, size, picture is not None)
+        if pictures:
+            zero_ticks = zero * ts.CLOCK // _NS
+            held = zero_ticks - pictures[-1].pts > ts.CLOCK  # it lasts: shown from the beginning
+            shift = zero_ticks - pictures[-1].pts if held else 0
+            for earlier in pictures:
+                file.write(earlier._replace(pts=earlier.pts + shift, dts=earlier.dts + shift))
+        return file
 
     def _prime(self, file: _File, unit: Unit) -> None:
         """Write the frame before the file's first sound, so that its decoder starts as if in mid-sound."""

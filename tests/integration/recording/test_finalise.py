@@ -12,9 +12,10 @@ import pytest
 
 from roomtape.control.messages import FileReady, Finalise
 from roomtape.recording.finalise import FinaliseFailed, finalise, sections
+from roomtape.recording.journal import Packet, StreamHead
 from tests.support.measure import Measured, measure
 from tests.support.signals import aac_beeps, between, h264_flashes
-from tests.support.taping import SECOND, WALL_MS, Tape, audio_packets, video_packets
+from tests.support.taping import AUDIO, SECOND, WALL_MS, Tape, audio_packets, output_key, video_packets
 
 FRAME_S = 1 / 30
 BEEP_S = 0.002  # a beep is found to a millisecond, and a file's time 0 is that of a picture, not of a sample
@@ -224,8 +225,6 @@ def test_a_change_of_picture_size(tmp_path: Path, how: str) -> None:
 
 
 def test_a_changed_sound_configuration_begins_a_new_file(tmp_path: Path) -> None:
-    from roomtape.recording.journal import Packet, StreamHead
-
     first, second = aac_beeps(2), aac_beeps(2, sample_rate=44_100, channels=1, start_s=2)
     tape = Tape(tmp_path, types=("audio",), sound=first)
     tape.write(audio_packets(first.frames))
@@ -249,6 +248,41 @@ def test_a_changed_sound_configuration_begins_a_new_file(tmp_path: Path) -> None
         found = files(tape, kind)
         assert [(seen.sample_rate, seen.channels) for _, seen in found] == [(48_000, 2), (44_100, 1)]
         assert all(seen.warnings == [] for _, seen in found)
+
+
+def test_a_changed_sound_configuration_costs_no_picture(tmp_path: Path) -> None:
+    """The change comes in the middle of a group of pictures; the new file has the group before its time 0."""
+    first, second = aac_beeps(2.5), aac_beeps(2.5, channels=1, start_s=2.5)
+    tape = Tape(tmp_path, types=("video", "audio"), sound=first)
+    tape.write(video_packets(h264_flashes(5, gop_s=2)) + audio_packets(first.frames))
+    output = tape.journal.outputs[output_key("audio")]
+    head = msgspec.structs.replace(tape.journal.streams[AUDIO], id=9, channels=1, extradata=second.config)
+    tape.journal.declare([head], [msgspec.structs.replace(output, streams=[AUDIO, 9])])
+    tape.journal.append(audio_packets(second.frames, stream=9), {})
+    tape.piece("video", 0, 0, None)
+    tape.piece("audio", 0, 0, second.frames[0].pts * SECOND // 48_000)
+    tape.piece("audio", 1, second.frames[0].pts * SECOND // 48_000, None, discontinuity=True)
+    (_, before), (ready, after) = files(tape)
+    begin = (ready.start_ms - WALL_MS) / 1000
+    assert before.warnings == []
+    assert after.warnings == []
+    assert after.pictures[0].time_s == pytest.approx(0, abs=FRAME_S)
+    assert len(before.pictures) + len(after.pictures) == pytest.approx(150, abs=1)
+    assert before.flashes_s == pytest.approx(seconds((0, 3)), abs=FRAME_S / 2)
+    assert [f + begin for f in after.flashes_s] == pytest.approx(seconds((3, 5)), abs=FRAME_S / 2)
+    assert max(map(abs, after.av_offsets_s)) < LIP_SYNC_S
+
+
+def test_a_picture_that_lasts_goes_on_in_the_next_file(tmp_path: Path) -> None:
+    tape = tape_two_outputs(tmp_path, [(0, 1.05), (80.5, 82)], [(0, 82)])
+    found = files(tape, max_file_ms=2000)
+    (_, first), (ready, held), (_, last) = found
+    assert [seen.warnings for _, seen in found] == [[], [], []]
+    assert 70_000 < ready.start_ms - WALL_MS < 80_000
+    assert first.flashes_s == pytest.approx([0, 1], abs=FRAME_S)
+    assert held.pictures[0].time_s == pytest.approx(0, abs=FRAME_S)
+    assert held.pictures[0].luma > 200  # the last one of the first span: in the flash of second 1
+    assert last.flashes_s == pytest.approx([0.5], abs=FRAME_S)
 
 
 def test_a_recording_that_passes_the_wrap_of_the_transport_clock(tmp_path: Path) -> None:
