@@ -1,0 +1,114 @@
+//! What a hostile or broken client can do: end its own session.
+
+mod common;
+
+use common::{Random, World, MS, ROOM};
+use roomtape_core::{Command, Event, PeerKind, Seat};
+
+#[test]
+fn garbage_from_strangers_and_in_a_peers_name_harms_nobody() {
+    let mut w = World::new(1);
+    let (amy, bob) = (w.publish("amy"), w.publish("bob"));
+    w.connect(amy);
+    w.connect(bob);
+    let amys = w.clients[amy].address;
+    let mut random = Random::new(99);
+    for round in 0..5000 {
+        let length = random.below(300) as usize;
+        let mut bytes: Vec<u8> = (0..length).map(|_| random.below(256) as u8).collect();
+        if let Some(first) = bytes.first_mut() {
+            // As STUN, DTLS, RTP, RTCP, and anything.
+            *first = [0, 1, 22, 20, 0x80, 0x90, *first][random.below(7) as usize];
+        }
+        let from = if round % 2 == 0 {
+            amys
+        } else {
+            "10.9.9.9:9".parse().unwrap()
+        };
+        w.inject(from, &bytes);
+    }
+    w.stream(amy, 1, 30);
+    w.stream(bob, 1, 30);
+    assert_eq!(w.started().len(), 4, "both publish");
+}
+
+#[test]
+fn a_replayed_and_broken_handshake_ends_at_most_its_own_peer() {
+    let mut w = World::new(2);
+    let bob = w.publish("bob");
+    w.connect(bob);
+    let amy = w.publish("amy");
+    let amys = w.clients[amy].address;
+    let mut random = Random::new(7);
+    for _ in 0..200 {
+        w.run(MS);
+        let mut hello = vec![22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 60];
+        hello.extend((0..60).map(|_| random.below(256) as u8));
+        w.inject(amys, &hello);
+    }
+    w.stream(bob, 1, 30);
+    assert_eq!(w.started().len(), 2, "bob publishes");
+}
+
+#[test]
+fn a_panic_inside_one_peer_ends_that_peer_only() {
+    let mut w = World::new(3);
+    let (amy, bob) = (w.publish("amy"), w.publish("bob"));
+    w.connect(amy);
+    w.connect(bob);
+    w.stream(amy, 1, 30);
+    let peer = w.clients[amy].peer.unwrap();
+    w.command(Command::Sabotage(peer));
+    w.stream(amy, 1, 30);
+    w.stream(bob, 1, 30);
+    let closed: Vec<_> = w
+        .events
+        .iter()
+        .filter_map(|e| match e {
+            Event::PeerClosed(who, reason) => Some((who.user.to_string(), reason.clone())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(closed, [("amy".to_owned(), "internal".to_owned())]);
+    assert_eq!(w.started().iter().filter(|t| &*t.user == "bob").count(), 2);
+}
+
+#[test]
+fn offers_made_of_noise_are_refused_in_words() {
+    let mut w = World::new(4);
+    let amy = w.publish("amy");
+    let good = w.clients[amy].answer.clone();
+    let mut random = Random::new(5);
+    for ticket in 1000..1400 {
+        let mut bytes = good.clone().into_bytes();
+        for _ in 0..=random.below(12) {
+            let at = random.below(bytes.len() as u64) as usize;
+            match random.below(3) {
+                0 => bytes[at] = random.below(128) as u8,
+                1 => drop(bytes.drain(at..(at + 40).min(bytes.len()))),
+                _ => bytes.insert(at, b'9'),
+            }
+        }
+        w.command(Command::Offer {
+            ticket,
+            room: ROOM.into(),
+            user: format!("noise{ticket}").as_str().into(),
+            seat: Seat::Main,
+            kind: PeerKind::Publish,
+            sdp: String::from_utf8_lossy(&bytes).replace("recvonly", "sendonly"),
+            entered_ns: 0,
+        });
+        let answered = w.events.iter().any(|e| {
+            matches!(e, Event::Answer { ticket: t, .. } | Event::Refused { ticket: t, .. } if *t == ticket)
+        });
+        assert!(answered, "offer {ticket} had no answer");
+    }
+    w.connect(amy);
+}
+
+#[test]
+fn a_picture_of_sixteen_thousand_pixels_reaches_nobody() {
+    use roomtape_core::picture_fits;
+    assert!(picture_fits(1920, 1080) && picture_fits(4096, 2304));
+    assert!(!picture_fits(16_384, 16_384) && !picture_fits(0, 100) && !picture_fits(8192, 8192));
+}

@@ -1,0 +1,176 @@
+//! From a publisher to viewers.
+
+mod common;
+
+use common::{World, MS, ROOM};
+use roomtape_core::{Command, PeerKind, Seat};
+use roomtape_media::{Codec, Frame, Kind, TrackId, TrackInfo};
+
+fn is_key(payload: &[u8]) -> bool {
+    payload[0] & 0x1f == 24 // the parameter sets before an IDR
+}
+
+#[test]
+fn a_viewer_that_comes_late_begins_with_the_cached_key_frame_and_misses_nothing() {
+    let mut w = World::new(1);
+    let amy = w.publish("amy");
+    w.connect(amy);
+    w.stream(amy, 2, 300);
+    let viewer = w.play();
+    let asked = w.now;
+    w.until(|w| !w.clients[viewer].pictures().is_empty());
+    assert!(
+        w.now - asked < 500 * MS,
+        "a picture after {:?}",
+        w.now - asked
+    );
+    w.stream(amy, 1, 300);
+    w.run(100 * MS);
+    let pictures = w.clients[viewer].pictures();
+    assert!(is_key(&pictures[0].payload));
+    assert_eq!(
+        pictures.len(),
+        90 * 3 + 1,
+        "all packets since the key frame"
+    );
+    let seqs: Vec<u64> = pictures.iter().map(|p| *p.seq_no).collect();
+    assert!(seqs.windows(2).all(|s| s[1] == s[0] + 1));
+    assert!(seqs[0] < 65_536);
+    let times: Vec<u64> = pictures.iter().map(|p| p.time.numer()).collect();
+    assert!(times.windows(2).all(|t| t[0] <= t[1]));
+    let asked_for = w.clients[amy].keyframe_requests.len();
+    assert_eq!(asked_for, 0, "the cache made a request needless");
+    assert!(w.clients[viewer].sounds().len() > 40);
+}
+
+#[test]
+fn a_viewer_follows_its_publisher_through_a_change_of_the_session() {
+    let mut w = World::new(2);
+    let first = w.publish("amy");
+    w.connect(first);
+    w.stream(first, 1, 30);
+    let viewer = w.play();
+    w.connect(viewer);
+    w.stream(first, 1, 30);
+    let before = w.clients[viewer].pictures().len();
+    let second = w.publish("amy");
+    w.connect(second);
+    w.stream(second, 1, 30);
+    w.run(100 * MS);
+    let pictures = w.clients[viewer].pictures();
+    assert!(pictures.len() > before + 80);
+    assert!(
+        is_key(&pictures[before].payload),
+        "the new session begins with its key frame"
+    );
+    let seqs: Vec<u64> = pictures.iter().map(|p| *p.seq_no).collect();
+    assert!(seqs.windows(2).all(|s| s[1] == s[0] + 1));
+    let times: Vec<u64> = pictures.iter().map(|p| p.time.numer()).collect();
+    assert!(times.windows(2).all(|t| t[0] <= t[1]), "time runs on");
+}
+
+#[test]
+fn nobody_to_watch_is_said_and_the_first_publisher_is_chosen_otherwise() {
+    let mut w = World::new(3);
+    let play = |user: Option<&str>, aux| PeerKind::Play {
+        user: user.map(Into::into),
+        aux,
+    };
+    let refused = w.join("viewer", Seat::Play, play(None, false)).unwrap_err();
+    assert_eq!(refused.0, "nobody");
+    let amy = w.publish("amy");
+    w.connect(amy);
+    let bob = w.publish("bob");
+    w.connect(bob);
+    w.stream(bob, 1, 30);
+    w.stream(amy, 1, 30);
+    let refused = w
+        .join("viewer", Seat::Play, play(Some("eve"), false))
+        .unwrap_err();
+    assert_eq!(refused.0, "nobody");
+    let viewer = w.play();
+    w.connect(viewer);
+    let chosen = w
+        .join("other", Seat::Play, play(Some("bob"), false))
+        .unwrap();
+    w.connect(chosen);
+    for client in [viewer, chosen] {
+        w.clients[client].received.clear();
+    }
+    w.stream(bob, 1, 30);
+    assert!(w.clients[viewer].pictures().is_empty(), "amy entered first");
+    assert!(!w.clients[chosen].pictures().is_empty());
+}
+
+#[test]
+fn a_viewers_request_for_a_key_frame_reaches_the_publisher() {
+    let mut w = World::new(4);
+    let amy = w.publish("amy");
+    w.connect(amy);
+    w.stream(amy, 1, 300);
+    let viewer = w.play();
+    w.connect(viewer);
+    let mid = w.clients[viewer].video.unwrap();
+    let mut api = w.clients[viewer].rtc.direct_api();
+    let stream = api.stream_rx_by_mid(mid, None).unwrap();
+    stream.request_keyframe(str0m::media::KeyframeRequestKind::Pli);
+    w.stream(amy, 1, 300);
+    assert!(!w.clients[amy].keyframe_requests.is_empty());
+}
+
+#[test]
+fn an_injected_stream_is_packed_for_viewers_and_replayed_to_late_ones() {
+    let mut w = World::new(5);
+    let id = TrackId(900);
+    w.command(Command::InjectStart(TrackInfo {
+        id,
+        room: ROOM.into(),
+        user: "amy".into(),
+        kind: Kind::Video,
+        codec: Codec::H264,
+        time_base_den: 1000,
+        sample_rate: 0,
+        channels: 0,
+        extradata: Vec::new(),
+        entered_ns: 1,
+        started_ns: 1,
+        life: 1,
+        derived_from: None,
+    }));
+    let unit = |n: u32| -> std::sync::Arc<[u8]> {
+        let mut unit = Vec::new();
+        if n == 0 {
+            for set in [&common::SPS[..], &common::PPS[..]] {
+                unit.extend_from_slice(&[0, 0, 0, 1]);
+                unit.extend_from_slice(set);
+            }
+        }
+        unit.extend_from_slice(&[0, 0, 0, 1, if n == 0 { 0x65 } else { 0x41 }, 0x88]);
+        unit.extend((0..3000).map(|i| (i % 250 + 1) as u8));
+        unit.into()
+    };
+    let push = |w: &mut World, n: u32| {
+        let pts = i64::from(n) * 40;
+        w.command(Command::InjectFrame(Frame {
+            track: id,
+            flags: 0,
+            pts,
+            dts: pts,
+            capture_ns: 0,
+            arrival_ns: 0,
+            data: unit(n),
+        }));
+        w.run(40 * MS);
+    };
+    (0..10).for_each(|n| push(&mut w, n));
+    let viewer = w.play();
+    w.connect(viewer);
+    (10..20).for_each(|n| push(&mut w, n));
+    let pictures = w.clients[viewer].pictures();
+    let markers: Vec<_> = pictures.iter().filter(|p| p.header.marker).collect();
+    assert_eq!(markers.len(), 20);
+    let step = markers[19].time.numer() - markers[18].time.numer();
+    assert_eq!(step, 3600, "40 ms");
+    w.command(Command::InjectStop(id));
+    assert_eq!(w.lane.population().1, 0);
+}
