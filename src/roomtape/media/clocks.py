@@ -30,10 +30,11 @@ NEVER = -(1 << 62)
 
 @dataclass(slots=True, frozen=True)
 class Placed:
-    """`length` samples of task time from `pos` on belong to this packet."""
+    """`length` samples of task time from `pos` on belong to this packet, less its first `skip` samples."""
 
     pos: int
     length: int
+    skip: int = 0  # that much of it lies in time that was filled meanwhile
 
 
 @dataclass(slots=True)
@@ -45,7 +46,8 @@ class SoundClock:
 
     rate: int
     tick_den: int
-    next_pts: int | None = None
+    last_pts: int | None = None  # of the packet placed last
+    since: int = 0  # samples of the track's own time from there to `end`
     end: int = NEVER  # position after the last sample placed
     error: float = 0.0  # smoothed capture minus position, samples
     slewing: bool = False
@@ -59,9 +61,9 @@ class SoundClock:
 
         A place never begins before the one before it ended.
         """
-        if self.next_pts is None:
+        if self.last_pts is None:
             return self._anchor(pts, length, max(capture, self.end))
-        gap = self._samples(pts - self.next_pts)
+        gap = self._samples(pts - self.last_pts) - self.since
         if abs(gap) <= self._tolerance():
             gap = 0
         error = capture - (self.end + gap)
@@ -69,16 +71,16 @@ class SoundClock:
             self.resyncs += 1
             return self._anchor(pts, length, max(capture, self.end))
         if gap < 0:
-            return None
+            return self._trim(pts, length, -gap)
         pos = self.end + gap
         self.error += (error - self.error) * SMOOTHING
         stretched = length + self._step(length)
-        if gap or stretched != length or self.next_pts != pts:
+        if gap or stretched != length or self.tick_den != self.rate:
             self._mark(pts, pos)
         self.end = pos + stretched
-        self.next_pts = pts + self._ticks(length)
+        self.last_pts, self.since = pts, length
         if stretched != length:
-            self._mark(self.next_pts, self.end)
+            self._mark(pts + self._ticks(length), self.end)
         return Placed(pos, stretched)
 
     def recall(self, pts: int) -> int | None:
@@ -89,7 +91,9 @@ class SoundClock:
         return None
 
     def skip_to(self, pos: int) -> None:
-        """The time line up to `pos` was filled meanwhile."""
+        """The time line up to `pos` was filled meanwhile: what belonged there comes too late."""
+        if pos > self.end:
+            self.since += pos - self.end
         self.end = max(self.end, pos)
 
     @property
@@ -104,12 +108,21 @@ class SoundClock:
     def restore(cls, state: dict[str, Any]) -> SoundClock:
         return cls(**state)
 
+    def _trim(self, pts: int, length: int, skip: int) -> Placed | None:
+        if skip >= length:
+            return None
+        pos = self.end
+        self._mark(pts, pos - skip)
+        self.end = pos + length - skip
+        self.last_pts, self.since = pts, length
+        return Placed(pos, length - skip, skip)
+
     def _anchor(self, pts: int, length: int, pos: int) -> Placed:
         self.error = 0.0
         self.slewing = False
         self._mark(pts, pos)
         self.end = pos + length
-        self.next_pts = pts + self._ticks(length)
+        self.last_pts, self.since = pts, length
         return Placed(pos, length)
 
     def _mark(self, pts: int, pos: int) -> None:

@@ -169,7 +169,7 @@ class GridSound:
             if placed is None:
                 self._late += 1
                 continue
-            self._take(chunks, placed.pos, stretched(pcm, placed.length))
+            self._take(chunks, placed.pos, stretched(pcm[:, placed.skip :], placed.length))
         return self._encode(chunks)
 
     def fill_to(self, pos: int) -> list[Coded]:
@@ -333,12 +333,12 @@ class KeptSound:
                 continue
             capture = (frame.capture_ns - task0_ns) * self.rate // NS
             placed = self._clock.place(frame.pts, FRAME, capture)
-            if placed is None or (self.end is not None and placed.pos + FRAME // 2 < self.end):
+            if placed is None or placed.skip > FRAME // 2:
                 self._late += 1
                 continue
             pos = placed.pos if self.end is None else self._fill(out, placed.pos)
             out.append(Coded(pos, pos, FRAME, frame.data, key=True))
-            self.end = pos + placed.length
+            self.end = pos + placed.length + placed.skip
             self._clock.end = self.end
         return out
 
