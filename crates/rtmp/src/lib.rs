@@ -3,5 +3,6 @@
 
 pub mod amf;
 pub mod chunk;
+pub mod publisher;
 pub mod session;
 pub mod tags;
