@@ -57,7 +57,8 @@ def _core(env: dict[str, str]) -> None:
         return
     need("cargo", "install Rust 1.95 or later (rustup.rs)", env)
     need("cc", "install a C compiler (apt-get install build-essential)", env)
-    run([VENV / "bin" / "maturin", "develop", "--release", "--locked", "--quiet"], env)
+    quiet = {**env, "PIP_QUIET": "1"}
+    run([VENV / "bin" / "maturin", "develop", "--release", "--locked", "--quiet"], quiet)
     done("core", wanted)
 
 

@@ -41,6 +41,8 @@ BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 LONG_LIFE_S = 10.0  # a process that lived so long starts again at once
 SOCKET_PATH_BYTES = 107  # sun_path without its zero
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 DEV_JSON = "dev.json"
 LOCK = "lock"
 EFFECTIVE = "effective.json"
@@ -100,7 +102,6 @@ class Supervisor:
     _children: list[Child] = field(default_factory=list)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _listener: socket.socket | None = None
-    _signals: int = 0
     _stopping_since: float | None = None
     _ready: bool = False
     _failed: str = ""
@@ -175,12 +176,12 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _signal_pipe(self) -> Any:
-        """SIGTERM and SIGINT become readable bytes; everything else happens in the loop."""
+        """Signals become readable bytes; everything else happens in the loop."""
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
         old_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        old = {sig: signal.signal(sig, lambda *_: None) for sig in (signal.SIGTERM, signal.SIGINT)}
+        old = {sig: signal.signal(sig, lambda *_: None) for sig in SIGNALS}
         self._selector.register(reader, selectors.EVENT_READ, lambda: self._signalled(reader))
         try:
             yield
@@ -351,16 +352,20 @@ class Supervisor:
     # --- ending -----------------------------------------------------------------------------------
 
     def _signalled(self, reader: int) -> None:
+        """SIGHUP reads the configuration again where there is a file; all else ends the tree."""
         try:
-            count = len(os.read(reader, 64))
+            numbers = os.read(reader, 64)
         except BlockingIOError:
             return
-        self._signals += count
-        if self._stopping_since is None:
-            self._begin_stop()
-        if self._signals > 1:
-            _say("second signal, ending at once")
-            self._kill_all()
+        if self.reload is not None and signal.SIGHUP in numbers:
+            _say("reload", **self._reload())
+            numbers = numbers.replace(bytes([signal.SIGHUP]), b"")
+        for _ in numbers:
+            if self._stopping_since is None:
+                self._begin_stop()
+            else:
+                _say("second signal, ending at once")
+                self._kill_all()
 
     def _fail(self, reason: str) -> None:
         self._exit_code = 1

@@ -43,6 +43,7 @@ def main() -> int:
         ended = not asked("deaf")
 
     signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGHUP, lambda *_: note("SIGHUP"))
     note(f"start fault={os.environ.get('ROOMTAPE_FAULT')} key={os.environ.get('ROOMTAPE_MASTER_KEY')}")
     if role == "server":
         keys = process.DevKeys(

@@ -8,10 +8,12 @@ from typing import Annotated
 import msgspec
 import typer
 
-from roomtape.cli.say import AsJson, note, show
+from roomtape.cli import place
+from roomtape.cli.say import AsJson, Failure, note, show
 from roomtape.config import load, settings
+from roomtape.supervisor import ask
 
-command = typer.Typer(help="Check a configuration, list all settings.", no_args_is_help=True)
+command = typer.Typer(help="Check a configuration, list all settings, reload.", no_args_is_help=True)
 
 
 @command.command("check")
@@ -31,3 +33,17 @@ def list_settings(as_json: AsJson = False) -> None:
     """Every setting with its type, default and meaning."""
     rows = [msgspec.structs.asdict(setting) for setting in settings()]
     show(rows, as_json, ("key", "type", "default", "meaning"))
+
+
+@command.command("reload")
+def reload(data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) -> None:
+    """Make a running `serve` read its configuration again; a wrong one changes nothing."""
+    try:
+        answer = ask(data_dir.absolute() / "run", cmd="reload")
+    except OSError:
+        raise Failure(
+            f"{data_dir}: no server runs there; start `roomtape serve` or name its --data-dir"
+        ) from None
+    if error := answer.get("error"):
+        raise Failure(error)
+    show(answer, as_json)

@@ -21,12 +21,14 @@ from tests.support.stack import REPO, until
 CHILD = REPO / "tests" / "support" / "tree_child.py"
 RUN = """
 import sys
-from roomtape.config import Config, Workers
+from roomtape.config import Config, Limits, Workers
 from roomtape.supervisor import Supervisor, SupervisorError
+fresh = Config(data_dir="/elsewhere", limits=Limits(per_account=7))
+reload = None if {dev} else lambda: fresh
 child = [sys.executable, {child!r}]
 config = Config(data_dir={data!r}, dev={dev}, workers=Workers(count=2, max_rss_mb=200))
 try:
-    sys.exit(Supervisor(config, server_argv=[*child, "server"], worker_argv=[*child, "worker"]).run())
+    sys.exit(Supervisor(config, server_argv=[*child, "server"], worker_argv=[*child, "worker"], reload=reload).run())
 except SupervisorError as error:
     print(error)
     sys.exit(3)
@@ -62,6 +64,10 @@ class Tree:
 
     def pids(self, role: str) -> list[int]:
         return [p["pid"] for p in ask(self.run, cmd="tree") if p["role"] == role]
+
+    def effective(self) -> dict[str, Any]:
+        effective: dict[str, Any] = json.loads((self.run / "effective.json").read_text())
+        return effective
 
     def end(self, sig: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
@@ -221,3 +227,33 @@ def test_workers_get_no_secret_and_faults_only_in_dev(tree: Callable[..., Tree])
     two = tree(dev=False, env=env)
     until("both workers", lambda: len(two.lines("worker", "start")) >= 2)
     assert {line[4] for line in two.lines("worker", "start")} == {"fault=None"}
+
+
+def test_a_reload_changes_limits_and_keeps_ports_and_places(tree: Callable[..., Tree]) -> None:
+    one = tree(dev=False)
+    until("both workers", lambda: len(one.lines("worker", "start")) >= 2)
+    until("the ports are pinned", lambda: one.effective()["rtmp"]["port"] == 11935)
+    assert ask(one.run, cmd="reload") == {"reloaded": True}
+    assert one.effective()["limits"]["per_account"] == 7
+    assert one.effective()["data_dir"] == str(one.data)
+    assert one.effective()["rtmp"]["port"] == 11935
+    until("the server is told", lambda: one.lines("server", "SIGHUP"))
+    (one.run / "server.log").unlink()
+    one.process.send_signal(signal.SIGHUP)
+    until("the server is told again", lambda: one.lines("server", "SIGHUP"))
+    assert one.end() == 0
+
+
+def test_a_terminal_that_closes_ends_dev_in_order(tree: Callable[..., Tree]) -> None:
+    one = tree()
+    one.ready()
+    assert one.end(signal.SIGHUP) == 0
+    assert one.lines("server", "end")
+
+
+def test_orders_that_make_no_sense_are_answered(tree: Callable[..., Tree]) -> None:
+    one = tree()
+    one.ready()
+    for order in ({"cmd": "dance"}, {"cmd": "kill_worker", "index": 9}, {}, {"cmd": "reload"}):
+        assert "error" in ask(one.run, **order)
+    assert len(one.pids("worker")) == 2
