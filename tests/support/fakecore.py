@@ -116,6 +116,8 @@ class FakeCore:
 
     def close(self) -> None:
         """Go away as a killed server does: every connection ends."""
+        if not self._running:
+            return
         self._running = False
         self._wake()
         self._thread.join()

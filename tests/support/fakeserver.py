@@ -44,6 +44,8 @@ class FakeServer:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        if not self._running:
+            return
         self._running = False
         os.write(self._wake_write, b".")
         self._thread.join()
