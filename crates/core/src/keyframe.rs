@@ -37,7 +37,7 @@ impl KeyframeDemand {
 
     /// True if a request is to be sent now; notes that it was.
     pub fn take(&mut self, now: Instant) -> bool {
-        if !self.due(now).is_some_and(|at| at <= now) {
+        if self.due(now).is_none_or(|at| at > now) {
             return false;
         }
         self.last = Some(now);

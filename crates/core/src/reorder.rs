@@ -51,7 +51,7 @@ impl<T> Reorder<T> {
     /// The next packet in order; past the window also across a hole.
     pub fn pop(&mut self, now: Instant) -> Option<Ordered<T>> {
         let next = self.next?;
-        let (&seq, &(arrival, _)) = self.waiting.iter().next().map(|(s, v)| (s, v))?;
+        let (&seq, &(arrival, _)) = self.waiting.iter().next()?;
         let gap = seq != next;
         if gap && now < arrival + self.window {
             return None;

@@ -271,7 +271,7 @@ impl World {
         for tick in 0..seconds * 300 {
             // 300 ticks a second: a picture each 10, a sound each 6.
             if tick % 10 == 0 {
-                let key = self.clients[n].frames[0] % gop == 0;
+                let key = self.clients[n].frames[0].is_multiple_of(gop);
                 self.picture(n, key, 3);
             }
             if tick % 6 == 0 {
