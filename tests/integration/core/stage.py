@@ -181,7 +181,7 @@ class Stage:
     async def _page(self, _request: web.Request) -> web.Response:
         return web.Response(text="<!doctype html><title>stage</title>", content_type="text/html")
 
-    async def open(self) -> web.AppRunner:
+    async def open(self, host: str) -> web.AppRunner:
         app = web.Application()
         app.router.add_get("/", self._page)
         app.router.add_post("/whip", self._offer)
@@ -191,7 +191,7 @@ class Stage:
         app.router.add_route("OPTIONS", "/{path:.*}", self._options)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, host, 0)
         await site.start()
         host, port = runner.addresses[0][:2]
         self.url = f"http://{host}:{port}"
@@ -225,13 +225,13 @@ class Publisher:
 
 
 @asynccontextmanager
-async def staged(directory: Path, **options: Any) -> AsyncIterator[Stage]:
+async def staged(directory: Path, *, host: str = "127.0.0.1", **options: Any) -> AsyncIterator[Stage]:
     """A core with its door open; all of it ends with the block."""
     news = News()
     tap_path = directory / "tap.sock"
-    core = MediaCore.start(news, boot_id="boot", tap_path=tap_path, **options)
+    core = MediaCore.start(news, boot_id="boot", tap_path=tap_path, webrtc_host=host, **options)
     stage = Stage(core, news, tap_path)
-    runner = await stage.open()
+    runner = await stage.open(host)
     try:
         yield stage
     finally:
