@@ -28,7 +28,8 @@ reload = None if {dev} else lambda: fresh
 child = [sys.executable, {child!r}]
 config = Config(data_dir={data!r}, dev={dev}, workers=Workers(count=2, max_rss_mb=200))
 try:
-    sys.exit(Supervisor(config, server_argv=[*child, "server"], worker_argv=[*child, "worker"], reload=reload).run())
+    argv = dict(server_argv=[*child, "server"], worker_argv=[*child, "worker"])
+    sys.exit(Supervisor(config, reload=reload, **argv).run())
 except SupervisorError as error:
     print(error)
     sys.exit(3)
