@@ -305,6 +305,10 @@ class RecordingService:
             after()
         return task_id
 
+    def count(self) -> int:
+        """How many tasks are not gone."""
+        return len(self._life.tasks)
+
     # --- for the operator -------------------------------------------------------------------------
 
     async def list_tasks(self, sdk_app_id: int | None = None) -> list[RecordingDetail]:

@@ -12,7 +12,7 @@ from roomtape.access.errors import UnknownApp
 from roomtape.access.service import App
 from roomtape.access.tickets import Right
 from roomtape.errors import DomainError
-from roomtape.rooms.names import RoomName, is_room_id, is_user_id
+from roomtape.rooms.names import RoomName, RoomType, is_room_id, is_user_id
 from roomtape.secret import Secret
 
 PUBLISH = Right.ENTER | Right.SEND_AUDIO | Right.SEND_VIDEO
@@ -35,7 +35,7 @@ class Guard(Protocol):
         self,
         sdk_app_id: int,
         user: str,
-        room_type: str,
+        room_type: RoomType,
         room: str,
         ticket: Secret | str | None,
         needs: Right = Right.ENTER,

@@ -7,7 +7,7 @@ from typing import cast
 
 import structlog
 
-from roomtape.rooms.model import Kind, Out
+from roomtape.rooms.model import Kind, Out, Session
 from roomtape.rooms.names import RoomName
 from roomtape.rooms.rtmp import RtmpDoor
 from roomtape.rooms.service import Rooms, StopCause
@@ -15,8 +15,8 @@ from roomtape.rooms.service import Rooms, StopCause
 log = structlog.get_logger("roomtape.core")
 
 Event = tuple[object, ...]
-# Reasons for which a peer counts as lost, not as gone of its own will.
-_LOST_REASONS = frozenset({"timeout", "never_connected", "lost", "silent", "panic", "internal"})
+SAID_GOODBYE = "closed"  # the client ended its connection itself; any other reason is a failure of it
+REPLACED = "replaced"  # a new session took the seat; the room learns of it when that one enters
 
 
 class CoreEvents:
@@ -44,12 +44,15 @@ class CoreEvents:
     def _handle(self, event: Event) -> None:
         match event:
             case ("peer_up", int(peer), *_):
-                self._of_peer(peer, lambda session: self._rooms.found(session))
+                self._of_peer(peer, self._rooms.found)
             case ("peer_lost", int(peer), *_):
-                self._of_peer(peer, lambda session: self._rooms.lost(session))
+                self._of_peer(peer, self._rooms.lost)
             case ("peer_closed", int(peer), _, _, _, str(reason)):
-                out = Out.LOST if reason in _LOST_REASONS else Out.LEFT
-                self._of_peer(peer, lambda session: self._rooms.leave(session, out))
+                if reason == REPLACED:
+                    self._of_peer(peer, self._rooms.replaced)
+                else:
+                    out = Out.LEFT if reason == SAID_GOODBYE else Out.LOST
+                    self._of_peer(peer, lambda session: self._rooms.leave(session, out))
             case ("track_start", int(track), str(room), str(user), str(kind), str(codec), int(at_ns)):
                 name = RoomName.of_key(room)
                 self._rooms.track_started(track, name, user, cast(Kind, kind), codec, at_ns)
@@ -60,7 +63,7 @@ class CoreEvents:
             case ("rtmp_publish", int(conn), str(app), str(key), str(address)) if self._rtmp is not None:
                 self._rtmp.asked(conn, app, key, address)
             case ("rtmp_closed", int(conn), _, _, str(reason)) if self._rtmp is not None:
-                self._rtmp.closed(conn, Out.LOST if reason in _LOST_REASONS else Out.LEFT)
+                self._rtmp.closed(conn, Out.LOST if "silent" in reason else Out.LEFT)
             case ("stats", list(rows)):
                 for listener in self._stats:
                     listener(rows)
@@ -71,7 +74,7 @@ class CoreEvents:
             case _:
                 log.warning("core_event_unknown", event_name=event[0])
 
-    def _of_peer(self, peer: int, act: Callable[..., None]) -> None:
+    def _of_peer(self, peer: int, act: Callable[[Session], None]) -> None:
         held = self._rooms.session(peer, rtmp=False)
         if held is not None:
             act(held[2])

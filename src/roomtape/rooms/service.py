@@ -39,6 +39,7 @@ from roomtape.timers import Timers
 log = structlog.get_logger(__name__)
 
 LINGER_S = 600.0
+REPLACED_WAIT_S = 10.0
 NORMAL_ENTRY = 1
 StopCause = Literal["closed", "lost", "blocked", "replaced", "dismissed"]
 
@@ -289,6 +290,20 @@ class Rooms:
             lambda: self.leave(session, Out.LOST),
         )
         self._put(facts.stay_changed(member, lost_ms=self._clock.now_ms()))
+
+    def replaced(self, session: Session) -> None:
+        """The core gave its seat to a newer session, which is about to enter.
+
+        If that one never does (its client went away in the middle), the seat is given up.
+        """
+        held = self._by_handle.get((session.via == "rtmp", session.handle))
+        if held is not None and not session.lost:
+            room, member, _ = held
+            self._timers.set(
+                ("lost", room.name.key, member.user_id, session.seat),
+                REPLACED_WAIT_S,
+                lambda: self.leave(session, Out.REMOVED),
+            )
 
     def found(self, session: Session) -> None:
         """It is back before its time was over: nothing has happened."""

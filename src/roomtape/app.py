@@ -1,0 +1,472 @@
+"""The server process: builds every service once, wires them, serves, and ends in order.
+
+The only module that knows all of them. Started by the supervisor as `python -m roomtape.app CONFIG`;
+CONFIG is the effective configuration as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+import uvloop
+from prometheus_client import REGISTRY, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from starlette.applications import Starlette
+
+from roomtape import process
+from roomtape.access.development import development_keys
+from roomtape.access.service import Access
+from roomtape.api import gateway
+from roomtape.api.services import Services
+from roomtape.callbacks.dispatcher import CallbackSettings, Dispatcher
+from roomtape.callbacks.poster import HttpPoster
+from roomtape.callbacks.service import CallbackService
+from roomtape.clock import Clock, SystemClock
+from roomtape.config import Config, load_effective, split_address
+from roomtape.console import admin, health
+from roomtape.control.server import ControlServer
+from roomtape.fetching.guard import Guard
+from roomtape.media.core import MediaCore
+from roomtape.recording.service import DiskRules, RecordingService, UploadRules, kernel_boot_id
+from roomtape.recording.task import TaskSettings
+from roomtape.rooms import record
+from roomtape.rooms.media import CoreEvents
+from roomtape.rooms.rtmp import RtmpDoor
+from roomtape.rooms.service import Rooms
+from roomtape.rooms.whip import WebrtcDoor
+from roomtape.serving import HttpServer, listen
+from roomtape.state import facts, replay
+from roomtape.state.database import Database, DatabaseUnavailable
+from roomtape.state.ledger import Ledger
+from roomtape.state.schema import nodes
+from roomtape.state.sealing import Sealer
+from roomtape.storage.spool import Spool
+from roomtape.storage.stores import GB, LocalBucket, LocalBuckets, LocalStore
+from roomtape.tasks.workers import Workers
+from roomtape.version import version
+
+log = structlog.get_logger("roomtape.server")
+
+DRAIN_S = 5.0  # what workers get to close their files when the server ends
+LAG_EVERY_S = 0.1
+PRUNE_EVERY_S = 3600.0
+LAG = Histogram(
+    "roomtape_loop_lag_seconds",
+    "How late the event loop runs",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0),
+)
+
+
+class StartFailed(Exception):
+    """The server cannot start; the text says what, why, and what to do."""
+
+
+class Server:
+    """One life of the server process. `start`, then `stop`."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self.config = config
+        self.clock = clock
+        self.boot_id = uuid.uuid4().hex
+        self._down = AsyncExitStack()  # what has to be closed, last made first
+        self._draining = False
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Bring everything up. Raises StartFailed; what was made until then is closed."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._down.aclose()
+            raise
+
+    async def _start(self) -> None:
+        config, clock = self.config, self.clock
+        for path in (config.data_path, config.run_path, config.spool_path):
+            path.mkdir(parents=True, exist_ok=True)
+        self.node_id = _node_id(config.data_path)
+        http_socket = self._bind(config.server.http_host, config.server.http_port, "server.http_port")
+        self.http_port: int = http_socket.getsockname()[1]
+
+        self.db = await Database.open(config.database_url, clock)
+        self._down.push_async_callback(self.db.close)
+        await self.db.migrate()
+        self.db.set_origin(self.node_id, self.boot_id)
+        self.sealer = Sealer.load(config.data_path / "master.key")
+        self.access = Access(self.db, self.sealer, clock)
+
+        self._rooms_ledger = Ledger(self.db, clock, "rooms")
+        self.rooms = Rooms(
+            self._rooms_ledger,
+            clock,
+            lost_after_s=config.rooms.lost_after_s,
+            one_share_per_room=config.rooms.one_share_per_room,
+        )
+        self._down.callback(self.rooms.close)
+        self._events = CoreEvents(self.rooms)
+        self.core = self._start_core()
+        self._down.push_async_callback(self.core.close)
+        self.rooms.attach(self.core)
+        await record.take_back(self.db, self.rooms, clock, self.node_id)
+        self._spawn(self._rooms_ledger.run())
+        self._events.open_rtmp(RtmpDoor(self.access, self.rooms, self.core))
+
+        self.workers = Workers()
+        self.recording = self._make_recording()
+        await self.recording.start()
+        self._down.push_async_callback(self.recording.close)
+        control = ControlServer(config.run_path / "control.sock", self.workers)
+        await control.start()
+        self._down.push_async_callback(control.close)
+
+        guard = Guard(config.fetching.allow, allow_loopback=config.dev)
+        poster = HttpPoster(clock, guard.connector())
+        self._down.push_async_callback(poster.close)
+        self._callback_settings = CallbackSettings(config.callbacks.give_up_after_s)
+        self.callbacks = CallbackService(self.db, clock, poster, self.sealer)
+        self._spawn(Dispatcher(self.db, clock, poster, self.sealer, self._callback_settings).run())
+        self._spawn(_measure_lag())
+        self._spawn(self._prune())
+
+        dev = await development_keys(self.db, self.access, self.sealer) if config.dev else None
+        await self._announce_node()
+        await self._serve_http(http_socket)
+        process.write_report(
+            config.run_path,
+            process.ServerReport(
+                http_host=config.server.http_host,
+                http_port=self.http_port,
+                webrtc_addrs=list(self.core.webrtc_addrs),
+                rtmp_host=config.rtmp.host,
+                rtmp_port=self.core.rtmp_port,
+                tls=bool(config.server.tls_cert),
+                dev=dev,
+            ),
+        )
+        log.info("server_up", http_port=self.http_port, rtmp_port=self.core.rtmp_port, node=self.node_id)
+
+    async def ready(self) -> None:
+        """Return when `/readyz` says yes."""
+        while await health.problems(self._checks()):
+            await self.clock.sleep(0.05)
+
+    async def stop(self) -> None:
+        """End in order: workers close their files, what they said is committed, then everything else."""
+        self._draining = True
+        self.workers.drain()
+        deadline_ns = self.clock.monotonic_ns() + int(DRAIN_S * 1e9)
+        while len(self.workers) and self.clock.monotonic_ns() < deadline_ns:
+            await self.clock.sleep(0.05)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await self.recording.settled()
+                await self._rooms_ledger.settled()
+        await self._down.aclose()
+        log.info("server_down")
+
+    def reload(self, config: Config) -> None:
+        """Take over what may change while the server runs."""
+        self._callback_settings.give_up_after_s = config.callbacks.give_up_after_s
+        for name in ("limits", "api", "callbacks"):
+            setattr(self.config, name, getattr(config, name))
+        log.info("configuration_reloaded")
+
+    # --- parts ------------------------------------------------------------------------------------
+
+    def _bind(self, host: str, port: int, key: str) -> socket.socket:
+        try:
+            listener = listen(host, port)
+        except OSError as error:
+            raise StartFailed(
+                f"{key}: cannot listen on {host}:{port}: {error.strerror}; "
+                "stop the other program or choose another port"
+            ) from error
+        self._down.callback(listener.close)
+        return listener
+
+    def _start_core(self) -> MediaCore:
+        config = self.config
+        try:
+            return MediaCore.start(
+                self._events.handle,
+                boot_id=self.boot_id,
+                tap_path=config.run_path / "tap.sock",
+                webrtc_host=config.webrtc.host,
+                webrtc_port=config.webrtc.port,
+                lanes=config.webrtc.lanes,
+                advertise=config.webrtc.advertise,
+                rtmp_host=config.rtmp.host,
+                rtmp_port=config.rtmp.port,
+                log_max_track_mb=config.log.max_track_mb,
+                log_max_mb=config.log.max_mb or _quarter_of_memory_mb(),
+                allow_bframes=config.rtmp.allow_bframes,
+                lost_after_ms=config.webrtc.lost_after_ms,
+            )
+        except OSError as error:
+            raise StartFailed(
+                f"webrtc.port, rtmp.port: the media core cannot listen: {error}; "
+                "stop the other program or choose other ports"
+            ) from error
+
+    def _make_recording(self) -> RecordingService:
+        config = self.config
+        return RecordingService(
+            db=self.db,
+            clock=self.clock,
+            access=self.access,
+            sealer=self.sealer,
+            rooms=self.rooms,
+            workers=self.workers,
+            spool=Spool(config.spool_path),
+            buckets=_buckets(config),
+            node_id=self.node_id,
+            boot_id=self.boot_id,
+            settings=TaskSettings(
+                pre_create=config.recording.pre_create,
+                mp4_on_resize=config.recording.mp4_on_resize,
+                exited_min_s=config.recording.exited_min_s,
+                max_tasks_per_app=config.recording.max_tasks_per_app,
+                check_every=config.recording.check_every,
+                flush_ms=config.spool.flush_ms,
+                sync_ms=int(config.spool.sync_s * 1000),
+            ),
+            disk=DiskRules(
+                warn=(config.disk.warn_percent, config.disk.warn_gb),
+                refuse=(config.disk.refuse_percent, config.disk.refuse_gb),
+                pause=(config.disk.pause_percent, config.disk.pause_gb),
+                task_reserve_mb=config.disk.task_reserve_mb,
+            ),
+            upload=UploadRules(config.upload.max_age_s, config.upload.concurrency),
+        )
+
+    async def _serve_http(self, http_socket: socket.socket) -> None:
+        config = self.config
+        services = Services(self.db, self.clock, self.access, self.recording)
+        public = [
+            *WebrtcDoor(self.access, self.rooms, self.core, self.clock).routes(),
+            *gateway.routes(services, config),
+        ]
+        operators = [
+            *health.routes(self._checks()),
+            *admin.routes(
+                admin.Administration(
+                    db=self.db,
+                    access=self.access,
+                    callbacks=self.callbacks,
+                    workers=self.workers,
+                    run_path=config.run_path,
+                )
+            ),
+        ]
+        if config.admin.listen:
+            host, port = split_address(config.admin.listen, "admin.listen")
+            admin_socket = self._bind(host, port, "admin.listen")
+            await self._listen(Starlette(routes=operators), admin_socket)
+            public += health.routes(self._checks())[:2]
+        else:
+            public = operators + public
+        await self._listen(
+            Starlette(routes=public), http_socket, config.server.tls_cert, config.server.tls_key
+        )
+        collector = _Counts(self)
+        REGISTRY.register(collector)
+        self._down.callback(REGISTRY.unregister, collector)
+
+    async def _listen(
+        self, app: Starlette, listener: socket.socket, tls_cert: str = "", tls_key: str = ""
+    ) -> None:
+        server = HttpServer(
+            app,
+            listener,
+            header_s=self.config.server.header_timeout_s,
+            body_s=self.config.server.body_timeout_s,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+        )
+        await server.start()
+        self._down.push_async_callback(server.stop)
+
+    def _checks(self) -> dict[str, health.Check]:
+        async def database() -> str:
+            try:
+                async with self.db.read() as conn:
+                    await conn.execute(sa.select(sa.literal(1)))
+            except DatabaseUnavailable:
+                return "the database does not answer"
+            return ""
+
+        async def workers() -> str:
+            return "" if len(self.workers) else "no worker is connected"
+
+        async def draining() -> str:
+            return "the server is ending" if self._draining else ""
+
+        return {"database": database, "workers": workers, "server": draining}
+
+    async def _announce_node(self) -> None:
+        now_ms = self.clock.now_ms()
+        values = {
+            "boot_id": self.boot_id,
+            "kernel_boot_id": kernel_boot_id(),
+            "host": socket.gethostname(),
+            "version": version(),
+            "addresses": list(self.core.webrtc_addrs),
+            "started_ms": now_ms,
+        }
+        async with self.db.write() as conn:
+            known = await conn.execute(
+                sa.update(nodes)
+                .where(nodes.c.node_id == self.node_id)
+                .values(epoch=nodes.c.epoch + 1, **values)
+            )
+            if not known.rowcount:
+                await conn.execute(sa.insert(nodes).values(node_id=self.node_id, epoch=1, **values))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(_loud)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self._down.push_async_callback(end)
+
+    async def _prune(self) -> None:
+        """Delete what is too old to be asked for."""
+        while True:
+            try:
+                async with self.db.write() as conn:
+                    await facts.prune(conn, self.clock.now_ms())
+                    await replay.prune(conn, self.clock.now_ms())
+            except DatabaseUnavailable as error:
+                log.error("database_unavailable", reason=str(error))
+            await self.clock.sleep(PRUNE_EVERY_S)
+
+
+class _Counts(Collector):
+    """Gauges that are read when they are asked for."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        server = self._server
+        rooms = server.rooms.open_rooms()
+        values = {
+            "roomtape_rooms": ("Open rooms", len(rooms)),
+            "roomtape_users": ("Users in rooms", sum(len(room.members) for room in rooms)),
+            "roomtape_workers": ("Connected workers", len(server.workers)),
+            "roomtape_recordings": ("Recording tasks that are not gone", server.recording.count()),
+        }
+        return [GaugeMetricFamily(name, text, value) for name, (text, value) in values.items()]
+
+
+def _buckets(config: Config) -> LocalBuckets:
+    return LocalBuckets(
+        {
+            name: LocalBucket(
+                LocalStore(config.data_path / bucket.dir, int(bucket.max_gb * GB)), frozenset(bucket.apps)
+            )
+            for name, bucket in config.storage.local.items()
+        }
+    )
+
+
+def _node_id(data_path: Path) -> str:
+    """The name of this data directory's node, drawn once."""
+    path = data_path / "node_id"
+    if not path.exists():
+        process.write_private(path, secrets.token_hex(8).encode())
+    return path.read_text().strip()
+
+
+def _quarter_of_memory_mb() -> int:
+    return max(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4 >> 20, 64)
+
+
+async def _measure_lag() -> None:
+    while True:
+        began = time.monotonic()
+        await asyncio.sleep(LAG_EVERY_S)
+        LAG.observe(max(time.monotonic() - began - LAG_EVERY_S, 0.0))
+
+
+def _loud(task: asyncio.Task[None]) -> None:
+    """A loop that ends by itself is a bug nobody waits for: say so."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("background_work_broke", exc_info=task.exception())
+
+
+def set_up_logging(level: str) -> None:
+    """One line per event on stderr, `key=value`, from our loggers and the standard ones alike."""
+    minimum = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(minimum),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(stream=sys.stderr, level=max(minimum, logging.WARNING), format="%(message)s")
+
+
+async def run(config_path: Path) -> None:
+    """Serve until SIGTERM or SIGINT. Raises StartFailed."""
+    config = load_effective(config_path)
+    set_up_logging(config.log.level)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    lifeline = process.lifeline_fd()
+    beating = asyncio.create_task(process.heartbeat(lifeline))
+    server = Server(config, SystemClock())
+    await server.start()
+    loop.add_signal_handler(signal.SIGHUP, lambda: server.reload(load_effective(config_path)))
+    ready = asyncio.create_task(server.ready())
+    ready.add_done_callback(lambda task: task.cancelled() or process.tell_ready(lifeline))
+    await stop.wait()
+    ready.cancel()
+    await server.stop()
+    beating.cancel()
+
+
+def main(argv: list[str]) -> int:
+    """The process's entry: one argument, the effective configuration."""
+    process.die_with_parent()
+    if len(argv) != 2:
+        print("roomtape server: started by the supervisor with its configuration", file=sys.stderr)
+        return 2
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(Path(argv[1])))
+    except (StartFailed, DatabaseUnavailable, OSError, msgspec.MsgspecError) as error:
+        print(f"roomtape: the server cannot start: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv))
