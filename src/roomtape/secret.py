@@ -51,5 +51,11 @@ class Secret:
     def __format__(self, spec: str) -> str:
         return format(REDACTED, spec)
 
+    def __copy__(self) -> Secret:
+        return self  # immutable
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not serialised; seal it (roomtape.state.sealing)")

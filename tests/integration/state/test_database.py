@@ -24,10 +24,13 @@ async def test_what_a_write_block_did_is_there_after_it(db: Database) -> None:
 
 
 async def test_a_block_that_raises_leaves_nothing(db: Database) -> None:
-    with pytest.raises(ZeroDivisionError):
+    async def fail() -> None:
         async with db.write() as conn:
             await conn.execute(accounts.insert().values(uin=1, name="a", created_ms=5))
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     assert await _names(db) == []
     async with db.write() as conn:  # and the writer is free again
         await conn.execute(accounts.insert().values(uin=2, name="b", created_ms=5))
@@ -78,10 +81,14 @@ async def test_a_write_inside_a_write_is_refused_instead_of_waiting_for_ever(db:
 async def test_listeners_hear_of_a_commit_and_never_of_a_rollback(db: Database) -> None:
     heard: list[int] = []
     db.on_commit("topic", lambda: heard.append(1))
-    with pytest.raises(ZeroDivisionError):
+
+    async def fail() -> None:
         async with db.write() as conn:
             announce(conn, "topic")
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     assert heard == []
     async with db.write() as conn:
         announce(conn, "topic")
