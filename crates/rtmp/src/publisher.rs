@@ -91,6 +91,8 @@ pub struct Publisher {
     demanded: bool,
     heard_ns: i64,
     out: Vec<Out>,
+    /// For the tap, until the clock has settled: nothing there can be taken back.
+    held: Vec<TapInput>,
 }
 
 impl Publisher {
@@ -120,6 +122,7 @@ impl Publisher {
             demanded,
             heard_ns: now,
             out: Vec::new(),
+            held: Vec::new(),
         }
     }
 
@@ -139,6 +142,9 @@ impl Publisher {
     /// Takes in what arrived at `now`.
     pub fn media(&mut self, now: i64, media: Media, number: Number<'_>) {
         self.heard_ns = now;
+        if self.clock.due(now) {
+            self.settle();
+        }
         match media {
             Media::Size { width, height } => {
                 self.size = Some((width, height));
@@ -214,7 +220,7 @@ impl Publisher {
     }
 
     fn start(&mut self, kind: Kind, info: TrackInfo) {
-        self.out.push(Out::Tap(TapInput::Start(info.clone())));
+        self.tap(TapInput::Start(info.clone()));
         self.out.push(Out::Start(info.clone()));
         let live = Live {
             last_capture_ns: info.started_ns,
@@ -228,6 +234,35 @@ impl Publisher {
             info,
         };
         *self.slot(kind) = Some(live);
+    }
+
+    fn tap(&mut self, input: TapInput) {
+        if self.clock.settled {
+            self.out.push(Out::Tap(input));
+        } else {
+            self.held.push(input);
+        }
+    }
+
+    /// The clock has seen enough: what was held back gets its true times and goes.
+    fn settle(&mut self) {
+        let shift = self.clock.settle();
+        for live in self.audio.iter_mut().chain(&mut self.video) {
+            live.info.started_ns += shift;
+            live.last_capture_ns += shift;
+        }
+        for (_, frame) in &mut self.cache {
+            frame.capture_ns += shift;
+        }
+        for mut input in std::mem::take(&mut self.held) {
+            match &mut input {
+                TapInput::Start(info) | TapInput::Config(info) => info.started_ns += shift,
+                TapInput::Frame(frame) => frame.capture_ns += shift,
+                TapInput::Size { at_ns, .. } | TapInput::Stop { at_ns, .. } => *at_ns += shift,
+                TapInput::Watermark { .. } | TapInput::RoomClosed { .. } => {}
+            }
+            self.out.push(Out::Tap(input));
+        }
     }
 
     fn slot(&mut self, kind: Kind) -> &mut Option<Live> {
@@ -264,7 +299,7 @@ impl Publisher {
         }
         self.out.extend(injected.map(Out::Inject));
         if demanded {
-            self.out.push(Out::Tap(TapInput::Frame(frame.clone())));
+            self.tap(TapInput::Frame(frame.clone()));
         }
         self.cache_bytes += frame.data.len();
         self.cache.push_back((kind, frame));
@@ -278,7 +313,7 @@ impl Publisher {
             live.info.channels = config.channels;
             live.info.extradata = extradata;
             let info = live.info.clone();
-            self.out.push(Out::Tap(TapInput::Config(info)));
+            self.tap(TapInput::Config(info));
             // What is cached belongs to the old one.
             self.drop_cached(|kind, _| kind == Kind::Audio);
         }
@@ -289,12 +324,12 @@ impl Publisher {
             return;
         };
         let (info, at_ns) = (live.info.clone(), live.last_capture_ns);
-        self.out.push(Out::Tap(TapInput::Size {
+        self.tap(TapInput::Size {
             track: info.id,
             width,
             height,
             at_ns,
-        }));
+        });
         self.out.push(Out::Size {
             info,
             width,
@@ -330,19 +365,18 @@ impl Publisher {
     /// Whether somebody reads the room. When it begins, the cache is told first.
     pub fn demand(&mut self, on: bool) {
         if on && !self.demanded {
-            let cached = self
-                .cache
-                .iter()
-                .map(|(_, f)| Out::Tap(TapInput::Frame(f.clone())));
             // A picture whose key frame was dropped could not be decoded.
-            let keyed = self
+            let is_key =
+                |(kind, f): &(Kind, Frame)| *kind != Kind::Audio && f.flags & flags::KEY != 0;
+            let keyed = self.cache.iter().any(is_key);
+            let useful = self
                 .cache
                 .iter()
-                .any(|(k, f)| *k != Kind::Audio && f.flags & flags::KEY != 0);
-            let useful = cached
-                .zip(&self.cache)
-                .filter(|(_, (kind, _))| keyed || *kind == Kind::Audio);
-            self.out.extend(useful.map(|(out, _)| out));
+                .filter(|(kind, _)| keyed || *kind == Kind::Audio);
+            let frames: Vec<Frame> = useful.map(|(_, f)| f.clone()).collect();
+            frames
+                .into_iter()
+                .for_each(|f| self.tap(TapInput::Frame(f)));
         }
         self.demanded = on;
     }
@@ -368,6 +402,9 @@ impl Publisher {
     }
 
     fn end(&mut self, kind: Kind, cause: StopCause) {
+        if self.slot(kind).is_some() && !self.clock.settled {
+            self.settle();
+        }
         let Some(live) = self.slot(kind).take() else {
             return;
         };
@@ -377,11 +414,11 @@ impl Publisher {
         if live.forwarded {
             self.out.push(Out::Inject(Inject::Stop(track)));
         }
-        self.out.push(Out::Tap(TapInput::Stop {
+        self.tap(TapInput::Stop {
             track,
             at_ns,
             cause,
-        }));
+        });
         self.out.push(Out::Stop {
             info: live.info,
             at_ns,
@@ -391,6 +428,9 @@ impl Publisher {
 
     /// Ends the tracks of a publisher that has been silent too long; they begin anew when it speaks.
     pub fn tick(&mut self, now: i64) {
+        if self.clock.due(now) {
+            self.settle();
+        }
         if now - self.heard_ns >= self.lost_after_ns {
             self.stop(StopCause::Lost);
         }
@@ -402,6 +442,10 @@ impl Publisher {
     pub fn watermark(&self, now: i64) -> Option<i64> {
         let lives = || self.audio.iter().chain(&self.video);
         let newest = lives().map(|l| l.last_capture_ns).max()?;
+        if !self.clock.settled {
+            // What is held back may turn out to be older than it looks.
+            return lives().map(|l| l.info.started_ns - SETTLE_NS).min();
+        }
         let flowing = lives()
             .map(|l| l.last_capture_ns)
             .filter(|t| newest - t < PAUSED_NS);
@@ -423,15 +467,18 @@ struct CaptureClock {
     window_from: i64,
     /// In use; follows the smallest one.
     offset: Option<i64>,
+    /// Until then the offset is that of the first arrival, and nothing was told by it.
+    settled: bool,
     began: i64,
     moved: i64,
 }
 
 /// Windows of the minimum filter: a sender's clock that is slow by 100 ppm moves 1.5 ms in one.
 const WINDOW_NS: i64 = 15_000 * MS;
-/// While nothing is placed yet the offset may jump.
-const SETTLE_NS: i64 = 2_000 * MS;
-/// Later it moves by at most 0.5 %, so that no player hears it,
+/// The first arrivals are late (connecting, starting coders): this long the best one is looked for
+/// before the first frame is placed.
+const SETTLE_NS: i64 = 1_000 * MS;
+/// Later the offset moves by at most 0.5 %, so that no player hears it,
 const SLEW_PER_MILLE: i64 = 5;
 /// unless it is off by so much that the sender must have been stopped.
 const JUMP_NS: i64 = 2_000 * MS;
@@ -445,6 +492,7 @@ impl CaptureClock {
                 previous: None,
                 window_from: now,
                 offset: Some(seen),
+                settled: false,
                 began: now,
                 moved: now,
             };
@@ -455,20 +503,34 @@ impl CaptureClock {
             self.window_from = now;
         }
         self.current = Some(self.current.map_or(seen, |m| m.min(seen)));
-        let target = [self.current, self.previous]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(seen);
-        let error = target - offset;
-        let settling = now - self.began < SETTLE_NS && error < 0;
-        if settling || error.abs() > JUMP_NS {
-            self.offset = Some(target);
+        if !self.settled {
+            return;
+        }
+        let error = self.best().unwrap_or(seen) - offset;
+        if error.abs() > JUMP_NS {
+            self.offset = Some(offset + error);
         } else {
             let step = (now - self.moved) * SLEW_PER_MILLE / 1000;
             self.offset = Some(offset + error.clamp(-step, step));
         }
         self.moved = now;
+    }
+
+    fn best(&self) -> Option<i64> {
+        [self.current, self.previous].into_iter().flatten().min()
+    }
+
+    /// It is time to settle.
+    fn due(&self, now: i64) -> bool {
+        !self.settled && self.offset.is_some() && now - self.began >= SETTLE_NS
+    }
+
+    /// Takes the best offset so far; by how much it differs from the one used until now.
+    fn settle(&mut self) -> i64 {
+        self.settled = true;
+        let before = self.offset.unwrap_or(0);
+        self.offset = self.best();
+        self.offset.map_or(0, |now| now - before)
     }
 
     fn capture_ns(&self, ts_ms: i64) -> i64 {
@@ -489,7 +551,10 @@ mod tests {
 
     impl Bench {
         fn new(demanded: bool) -> Self {
-            let p = Publisher::new(0, "1/s/r".into(), "u".into(), 7, 5_000 * MS, demanded);
+            let mut p = Publisher::new(0, "1/s/r".into(), "u".into(), 7, 5_000 * MS, demanded);
+            // Most tests are about what comes after: an ideal line, settled already.
+            p.clock.observe(0, 0);
+            p.settle();
             Self {
                 p,
                 next: Cell::new(1),
@@ -714,26 +779,61 @@ mod tests {
     }
 
     #[test]
-    fn capture_time_follows_the_fastest_arrival_for_both_media() {
+    fn the_first_frames_wait_and_are_placed_by_the_fastest_arrival_of_both_media() {
         let mut b = Bench::new(true);
+        b.p.clock = CaptureClock::default();
         b.config(&[0x11, 0x90]);
         b.now = 1_000 * MS;
-        b.video(0, true); // 300 ms late on its way
-        b.now = 1_100 * MS;
-        let out = b.audio(400);
-        let Some(Out::Tap(TapInput::Frame(f))) = out.last() else {
-            panic!("{out:?}")
-        };
-        assert_eq!(f.capture_ns, 1_100 * MS, "the fastest so far");
-        b.now = 1_900 * MS;
-        let out = b.video(500, false);
-        let Some(Out::Tap(TapInput::Frame(f))) = out.last() else {
-            panic!("{out:?}")
-        };
+        let out = words(&b.video(0, true)); // 300 ms late on its way
         assert_eq!(
-            f.capture_ns,
-            1_200 * MS,
-            "late, but captured 100 ms after the sound before"
+            out,
+            ["inject start", "start video", "inject frame 0"],
+            "viewers do not wait"
+        );
+        b.now = 1_100 * MS;
+        b.audio(400);
+        assert!(
+            b.p.watermark(b.now).unwrap() <= 0,
+            "nor may the room's time pass them"
+        );
+        b.now = 1_990 * MS;
+        b.audio(500);
+        b.p.tick(1_999 * MS);
+        assert!(b.p.take().is_empty());
+        b.p.tick(2_000 * MS);
+        let times: Vec<_> =
+            b.p.take()
+                .iter()
+                .map(|o| match o {
+                    Out::Tap(TapInput::Frame(f)) => f.capture_ns / MS,
+                    Out::Tap(TapInput::Start(i)) => i.started_ns / MS,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+        assert_eq!(times, vec![700, 700, 1_100, 1_100, 1_200]);
+        b.now = 2_100 * MS;
+        let out = b.video(1_400, false);
+        let Some(Out::Tap(TapInput::Frame(f))) = out.last() else {
+            panic!("{out:?}")
+        };
+        assert_eq!(f.capture_ns / MS, 2_100);
+    }
+
+    #[test]
+    fn one_that_leaves_at_once_is_told_whole() {
+        let mut b = Bench::new(true);
+        b.p.clock = CaptureClock::default();
+        b.video(0, true);
+        b.p.stop(StopCause::Closed);
+        assert_eq!(
+            words(&b.p.take()),
+            [
+                "tap start video",
+                "tap frame 0",
+                "inject stop",
+                "tap stop",
+                "stop closed"
+            ]
         );
     }
 
@@ -741,6 +841,8 @@ mod tests {
     fn a_drifting_sender_is_followed_slowly() {
         let mut clock = CaptureClock::default();
         let mut last = i64::MIN;
+        clock.observe(0, 0);
+        clock.settle();
         // The sender's clock is slow by 1 in 1000 for ten minutes: 600 ms in all.
         for n in 0..15_000i64 {
             let now = n * 40 * MS;
