@@ -8,6 +8,8 @@ once the core has been stopped.
 
 from typing import final
 
+__all__ = ["Core"]
+
 @final
 class Core:
     webrtc_addrs: list[str]
@@ -25,7 +27,7 @@ class Core:
         rtmp_port: int,
         tap_path: str,
         lanes: int = 1,
-        advertise: list[str] = [],
+        advertise: list[str] = ...,
         log_max_track_mb: int = 64,
         log_max_mb: int = 1024,
         allow_bframes: bool = False,
