@@ -74,9 +74,9 @@ def cluster() -> Iterator[Cluster]:
         if uid is not None:
             os.chown(directory, uid, -1)
         with log.open("wb") as out:
+            how = ["-U", "roomtape", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
             subprocess.run(
-                [*prefix, str(bin_dir / "initdb"), "-D", str(directory / "data"), "-U", "roomtape"]
-                + ["-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
+                [*prefix, str(bin_dir / "initdb"), "-D", str(directory / "data"), *how],
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 check=True,
