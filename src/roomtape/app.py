@@ -39,7 +39,7 @@ from roomtape.callbacks.poster import HttpPoster
 from roomtape.callbacks.service import CallbackService
 from roomtape.clock import Clock, SystemClock
 from roomtape.config import Config, load_effective, split_address
-from roomtape.console import admin, health
+from roomtape.console import admin, demo, health
 from roomtape.control.server import ControlServer
 from roomtape.fetching.guard import Guard
 from roomtape.media.core import MediaCore
@@ -86,7 +86,6 @@ class Server:
         self.boot_id = uuid.uuid4().hex
         self._down = AsyncExitStack()  # what has to be closed, last made first
         self._draining = False
-        self._loops: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Bring everything up. Raises StartFailed; what was made until then is closed."""
@@ -146,7 +145,7 @@ class Server:
 
         dev = await development_keys(self.db, self.access, self.sealer) if config.dev else None
         await self._announce_node()
-        await self._serve_http(http_socket)
+        await self._serve_http(http_socket, dev)
         process.write_report(
             config.run_path,
             process.ServerReport(
@@ -255,7 +254,7 @@ class Server:
             upload=UploadRules(config.upload.max_age_s, config.upload.concurrency),
         )
 
-    async def _serve_http(self, http_socket: socket.socket) -> None:
+    async def _serve_http(self, http_socket: socket.socket, dev: process.DevKeys | None) -> None:
         config = self.config
         services = Services(self.db, self.clock, self.access, self.recording)
         public = [
@@ -281,6 +280,8 @@ class Server:
             public += health.routes(self._checks())[:2]
         else:
             public = operators + public
+        if dev is not None:
+            public += demo.routes(self.access, dev.sdk_app_id)
         await self._listen(
             Starlette(routes=public), http_socket, config.server.tls_cert, config.server.tls_key
         )
@@ -355,6 +356,7 @@ class Server:
                 async with self.db.write() as conn:
                     await facts.prune(conn, self.clock.now_ms())
                     await replay.prune(conn, self.clock.now_ms())
+                await self.callbacks.prune()
             except DatabaseUnavailable as error:
                 log.error("database_unavailable", reason=str(error))
             await self.clock.sleep(PRUNE_EVERY_S)
