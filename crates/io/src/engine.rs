@@ -2,7 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::lane::{self, LaneHandle, LaneMsg, LaneStats};
 use crate::lives::Lives;
 use crate::mailbox::{Mailbox, Post};
 use crate::net::{bind_lanes, candidate_addresses};
+use crate::rtmp::{self, Inject, RtmpConfig, RtmpHandle, RtmpMsg};
 use crate::tap::{self, TapConfig, TapHandle, TapMsg};
 
 /// What the media threads need to know.
@@ -41,10 +42,10 @@ pub struct EngineConfig {
 /// The running threads.
 pub struct Engine {
     lanes: Vec<LaneHandle>,
+    rtmp: RtmpHandle,
     tap: TapHandle,
     events: Mailbox<CoreEvent>,
     webrtc_addrs: Vec<SocketAddr>,
-    rtmp_port: u16,
 }
 
 impl Engine {
@@ -56,6 +57,7 @@ impl Engine {
         let host = resolve(&config.webrtc_host)?;
         let addresses = candidate_addresses(host, &config.advertise)?;
         let sockets = bind_lanes(host, config.webrtc_port, config.lanes.max(1))?;
+        let rtmp_listener = bind_rtmp(&config.rtmp_host, config.rtmp_port)?;
         let (events_post, events) = Mailbox::new()?;
         let mut boxes = Vec::new();
         for socket in sockets {
@@ -63,6 +65,8 @@ impl Engine {
             boxes.push((socket, post, mailbox));
         }
         let lane_posts: Vec<Post<LaneMsg>> = boxes.iter().map(|(_, p, _)| p.clone()).collect();
+        // The RTMP thread starts behind the tap, whose demands it obeys: the post comes first.
+        let (rtmp_post, rtmp_mailbox) = Mailbox::<RtmpMsg>::new()?;
         let tap = tap::start(
             TapConfig {
                 path: config.tap_path.clone(),
@@ -70,7 +74,7 @@ impl Engine {
                 log_max_track_bytes: config.log_max_track_bytes,
                 log_max_bytes: config.log_max_bytes,
             },
-            demand_router(lane_posts),
+            demand_router(lane_posts.clone(), rtmp_post.clone()),
         )?;
         let next_track = Arc::new(AtomicU64::new(1));
         let lives = Arc::new(Lives::default());
@@ -103,12 +107,25 @@ impl Engine {
                 events_post.clone(),
             )?);
         }
+        let rtmp = rtmp::start(
+            RtmpConfig {
+                listener: rtmp_listener,
+                allow_bframes: config.allow_bframes,
+                lost_after: config.lost_after,
+                next_track,
+                lives,
+            },
+            (rtmp_post, rtmp_mailbox),
+            tap.post.clone(),
+            events_post,
+            inject_router(lane_posts),
+        )?;
         Ok(Engine {
             lanes,
+            rtmp,
             tap,
             events,
             webrtc_addrs,
-            rtmp_port: config.rtmp_port,
         })
     }
 
@@ -118,7 +135,7 @@ impl Engine {
     }
 
     pub fn rtmp_port(&self) -> u16 {
-        self.rtmp_port
+        self.rtmp.addr.port()
     }
 
     /// The news; readable when there are some.
@@ -159,21 +176,40 @@ impl Engine {
             video,
         };
         self.to_room(room, command);
+        self.rtmp.post.send(RtmpMsg::Block {
+            room: room.into(),
+            user: user.into(),
+            audio,
+            video,
+        });
     }
 
     /// Closes all sessions of a room.
     pub fn dismiss(&self, room: &str) {
         self.to_room(room, Command::Dismiss(room.into()));
+        self.rtmp.post.send(RtmpMsg::Dismiss { room: room.into() });
     }
 
-    /// Lets an RTMP connection publish as this user of the room.
-    pub fn rtmp_accept(&self, _conn: u64, _room: &str, _user: &str, _entered_ns: i64) {}
+    /// Lets an RTMP connection publish as this user of the room. One that has left meanwhile is
+    /// answered with `CoreEvent::RtmpClosed`.
+    pub fn rtmp_accept(&self, conn: u64, room: &str, user: &str, entered_ns: i64) {
+        self.rtmp.post.send(RtmpMsg::Accept {
+            conn,
+            room: room.into(),
+            user: user.into(),
+            entered_ns,
+        });
+    }
 
     /// Refuses an RTMP connection; `description` is told to the client.
-    pub fn rtmp_refuse(&self, _conn: u64, _description: String) {}
+    pub fn rtmp_refuse(&self, conn: u64, description: String) {
+        self.rtmp.post.send(RtmpMsg::Refuse { conn, description });
+    }
 
     /// Closes an RTMP connection.
-    pub fn rtmp_close(&self, _conn: u64) {}
+    pub fn rtmp_close(&self, conn: u64) {
+        self.rtmp.post.send(RtmpMsg::Close { conn });
+    }
 
     /// The log stops keeping frames for this durable reader.
     pub fn forget_reader(&self, name: &str) {
@@ -193,6 +229,7 @@ impl Engine {
         for lane in &mut self.lanes {
             lane.stop();
         }
+        self.rtmp.stop();
         self.tap.stop();
     }
 }
@@ -224,16 +261,36 @@ fn numberer(next: Arc<AtomicU64>, lives: Arc<Lives>) -> NumberTrack {
     })
 }
 
-fn demand_router(lanes: Vec<Post<LaneMsg>>) -> Box<dyn Fn(TapDemand) + Send> {
+fn demand_router(lanes: Vec<Post<LaneMsg>>, rtmp: Post<RtmpMsg>) -> Box<dyn Fn(TapDemand) + Send> {
     Box::new(move |demand| match &demand {
         TapDemand::Room { room, .. } => {
+            rtmp.send(RtmpMsg::Demand(demand.clone()));
             let lane = lane_of(room, lanes.len());
             lanes[lane].send(LaneMsg::Command(Command::Demand(demand)));
         }
+        // RTMP has no words for asking a publisher for a key frame.
         TapDemand::Keyframe { .. } => {
             for lane in &lanes {
                 lane.send(LaneMsg::Command(Command::Demand(demand.clone())));
             }
         }
     })
+}
+
+/// RTMP publishers' pictures go to the viewers of their room's lane.
+fn inject_router(lanes: Vec<Post<LaneMsg>>) -> Box<dyn Fn(&str, Inject) + Send> {
+    Box::new(move |room, inject| {
+        let command = match inject {
+            Inject::Start(info) => Command::InjectStart(info),
+            Inject::Frame(frame) => Command::InjectFrame(frame),
+            Inject::Stop(track) => Command::InjectStop(track),
+        };
+        lanes[lane_of(room, lanes.len())].send(LaneMsg::Command(command));
+    })
+}
+
+fn bind_rtmp(host: &str, port: u16) -> io::Result<TcpListener> {
+    let ip = resolve(host)?;
+    TcpListener::bind((ip, port))
+        .map_err(|e| io::Error::new(e.kind(), format!("RTMP port {port} of {ip}: {e}")))
 }

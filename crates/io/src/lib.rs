@@ -9,5 +9,6 @@ pub mod mailbox;
 pub mod net;
 pub mod outbuf;
 pub mod poll;
+pub mod rtmp;
 pub mod tap;
 pub mod tcp;

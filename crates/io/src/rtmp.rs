@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use roomtape_media::{Kind, Source, StopCause, TapDemand, TapInput, TrackId};
 use roomtape_rtmp::publisher::{Out, Publisher};
@@ -42,7 +43,7 @@ pub struct RtmpConfig {
     pub listener: TcpListener,
     pub allow_bframes: bool,
     /// A publisher silent this long loses its tracks.
-    pub lost_after_ms: u32,
+    pub lost_after: Duration,
     /// Numbers of all tracks of the server.
     pub next_track: Arc<AtomicU64>,
     pub lives: Arc<Lives>,
@@ -109,13 +110,13 @@ impl Drop for RtmpHandle {
 /// The process has no descriptor or thread left.
 pub fn start(
     config: RtmpConfig,
+    (post, mailbox): (Post<RtmpMsg>, Mailbox<RtmpMsg>),
     tap: Post<TapMsg>,
     events: Post<CoreEvent>,
     inject: Box<dyn Fn(&str, Inject) + Send>,
 ) -> io::Result<RtmpHandle> {
     config.listener.set_nonblocking(true)?;
     let addr = config.listener.local_addr()?;
-    let (post, mailbox) = Mailbox::new()?;
     let mut thread = Rtmp {
         config,
         mailbox,
@@ -276,7 +277,7 @@ impl Rtmp {
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.session.accept();
             if conn.session.is_publishing() && conn.publisher.is_none() {
-                let lost = i64::from(self.config.lost_after_ms) * MS;
+                let lost = self.config.lost_after.as_nanos() as i64;
                 let read = self.demanded.contains(&room);
                 conn.publisher = Some(Publisher::new(now, room, user, entered_ns, lost, read));
                 self.pump(now, id);
@@ -341,7 +342,7 @@ impl Rtmp {
                 Err(e) => {
                     // Without descriptors the listener stays readable; do not spin on it.
                     self.log("warning", format!("rtmp: cannot accept: {e}"));
-                    std::thread::sleep(std::time::Duration::from_millis(10));
+                    std::thread::sleep(Duration::from_millis(10));
                     return;
                 }
             };

@@ -31,7 +31,7 @@ struct Bench {
     injected: Receiver<(String, Inject)>,
 }
 
-fn bench(lost_after_ms: u32) -> Bench {
+fn bench(lost_after_ms: u64) -> Bench {
     let (tap_post, tap) = Mailbox::new().unwrap();
     let (events_post, events) = Mailbox::new().unwrap();
     let (tx, injected) = channel();
@@ -39,7 +39,7 @@ fn bench(lost_after_ms: u32) -> Bench {
     let config = RtmpConfig {
         listener: TcpListener::bind("127.0.0.1:0").unwrap(),
         allow_bframes: false,
-        lost_after_ms,
+        lost_after: Duration::from_millis(lost_after_ms),
         next_track: Arc::new(AtomicU64::new(1)),
         lives: Arc::new(Lives::default()),
     };
@@ -47,7 +47,14 @@ fn bench(lost_after_ms: u32) -> Bench {
         let _ = tx.lock().unwrap().send((room.to_owned(), what));
     });
     Bench {
-        rtmp: start(config, tap_post, events_post, inject).unwrap(),
+        rtmp: start(
+            config,
+            Mailbox::new().unwrap(),
+            tap_post,
+            events_post,
+            inject,
+        )
+        .unwrap(),
         events,
         waiting: Vec::new(),
         tap,
