@@ -8,6 +8,7 @@ second; changes made here are seen at once.
 from __future__ import annotations
 
 import ipaddress
+import json
 import secrets as random_source
 import string
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from roomtape.access import policies as cam
 from roomtape.access import tickets, usersig
 from roomtape.access.errors import (
     AlreadyThere,
@@ -27,11 +29,12 @@ from roomtape.access.errors import (
     UnknownApp,
     UnknownKey,
 )
+from roomtape.access.policies import BadPolicy, Policy
 from roomtape.access.tickets import ALL_RIGHTS, Right, RoomType
 from roomtape.clock import Clock
 from roomtape.secret import Secret
 from roomtape.state.database import Database, announce
-from roomtape.state.schema import accounts, api_keys, app_keys, applications
+from roomtape.state.schema import accounts, api_keys, app_keys, applications, policies
 from roomtape.state.sealing import Sealer
 
 FRESH_S = 1
@@ -148,6 +151,7 @@ class Access:
         self._apps: _Cache[App | None] = _Cache(clock)
         self._keys: _Cache[ApiKey | None] = _Cache(clock)
         self._app_keys: _Cache[tuple[Secret, ...]] = _Cache(clock)
+        self._policies: _Cache[tuple[Policy, ...]] = _Cache(clock)
         db.on_commit(CHANGED, self._forget)
 
     # --- look-ups on the way of a request ---------------------------------------------------------
@@ -159,6 +163,10 @@ class Access:
     async def key(self, secret_id: str) -> ApiKey | None:
         """The API key, disabled ones too; None when there is none."""
         return await self._keys.get(secret_id, lambda: self._load_key(secret_id))
+
+    async def policies(self, uin: int) -> tuple[Policy, ...]:
+        """What is attached to an account, read."""
+        return await self._policies.get(uin, lambda: self._load_policies(uin))
 
     async def verify_user(self, sdk_app_id: int, user: str, sig: Secret | str) -> None:
         """Check a UserSig against the application's keys. Raises BadUserSig."""
@@ -237,6 +245,50 @@ class Access:
                 .values(disabled_ms=self._clock.now_ms() if blocked else None),
                 UnknownAccount(f"There is no account {uin}."),
             )
+
+    async def attach_policy(
+        self, uin: int, name: str, document: str | Mapping[str, Any] | None = None
+    ) -> None:
+        """Attach a policy to an account under a name, replacing one of that name; without a document, the
+        preset of that name.
+
+        Raises:
+            BadPolicy: the document does not read, or there is no such preset.
+            UnknownAccount
+        """
+        if document is None:
+            document = cam.PRESETS.get(name)
+            if document is None:
+                raise BadPolicy(f"There is no preset policy {name}; there are {', '.join(cam.PRESETS)}.")
+        cam.read(document)
+        stored = json.loads(document) if isinstance(document, str) else document
+        async with self._db.write() as conn:
+            if await _account(conn, uin) is None:
+                raise UnknownAccount(f"There is no account {uin}.")
+            await conn.execute(policies.delete().where(policies.c.uin == uin, policies.c.name == name))
+            await conn.execute(
+                policies.insert().values(uin=uin, name=name, document=stored, created_ms=self._clock.now_ms())
+            )
+            announce(conn, CHANGED)
+
+    async def detach_policy(self, uin: int, name: str) -> None:
+        """Take a policy off an account. Raises BadPolicy when it has none of that name."""
+        async with self._db.write() as conn:
+            await _update(
+                conn,
+                policies.delete().where(policies.c.uin == uin, policies.c.name == name),
+                BadPolicy(f"Account {uin} has no policy {name}."),
+            )
+
+    async def attached_policies(self, uin: int) -> dict[str, Any]:
+        """Documents by name, oldest first."""
+        async with self._db.read() as conn:
+            rows = await conn.execute(
+                sa.select(policies.c.name, policies.c.document)
+                .where(policies.c.uin == uin)
+                .order_by(policies.c.id)
+            )
+            return {row.name: row.document for row in rows}
 
     # --- applications -----------------------------------------------------------------------------
 
@@ -450,6 +502,7 @@ class Access:
         self._apps.forget()
         self._keys.forget()
         self._app_keys.forget()
+        self._policies.forget()
 
     async def _load_app(self, sdk_app_id: int) -> App | None:
         if not 0 < sdk_app_id < 2**63:
@@ -464,6 +517,9 @@ class Access:
         async with self._db.read() as conn:
             row = (await conn.execute(_keys_query().where(api_keys.c.secret_id == secret_id))).one_or_none()
         return None if row is None else self._to_key(row)
+
+    async def _load_policies(self, uin: int) -> tuple[Policy, ...]:
+        return tuple(cam.read(document) for document in (await self.attached_policies(uin)).values())
 
     async def _load_app_keys(self, sdk_app_id: int) -> tuple[Secret, ...]:
         async with self._db.read() as conn:
@@ -601,8 +657,8 @@ async def _insert(conn: AsyncConnection, statement: sa.Insert, taken: str) -> No
         raise AlreadyThere(taken) from None
 
 
-async def _update(conn: AsyncConnection, statement: sa.Update, absent: Exception) -> None:
-    """Run an update of one row and announce it. Raises `absent` when there is no such row."""
+async def _update(conn: AsyncConnection, statement: sa.Update | sa.Delete, absent: Exception) -> None:
+    """Change or delete one row and announce it. Raises `absent` when there is no such row."""
     if (await conn.execute(statement)).rowcount == 0:
         raise absent
     announce(conn, CHANGED)

@@ -13,7 +13,9 @@ from typing import Any
 
 import msgspec
 
+from roomtape.access import policies
 from roomtape.access.errors import AccountBlocked, UnknownApp
+from roomtape.access.policies import Decision
 from roomtape.api import messages, signing
 from roomtape.api.call import Call
 from roomtape.api.decode import Rules, decode, plant
@@ -286,10 +288,34 @@ def region(chain: Chain, call: Call) -> None:
     raise ApiError("UnsupportedRegion", messages.one_of("Region", ", ".join(accepted)))
 
 
-def policy(chain: Chain, call: Call) -> None:
-    """12: whether the account may call the action at all."""
-    if call.caller.account.blocked:
+async def policy(chain: Chain, call: Call) -> None:
+    """12: what the account's policies say of the action whatever the application.
+
+    Statements that name applications are judged at 15, when the application is known.
+    """
+    account = call.caller.account
+    if account.blocked:
         raise _answer(call, AccountBlocked("The account is blocked."))
+    attached = await chain.services.access.policies(account.uin)
+    if policies.decide_early(attached, _caller(chain, call), call.action_name) is Decision.DENY:
+        raise _denied(chain, call, None)
+
+
+def _caller(chain: Chain, call: Call) -> policies.Caller:
+    account = call.caller.account
+    return policies.Caller(
+        uin=account.uin,
+        owner_uin=account.root_uin,
+        app_id=account.app_id,
+        address=call.address,
+        now_s=chain.services.clock.now_ms() / 1000,
+        region=call.region,
+    )
+
+
+def _denied(chain: Chain, call: Call, sdk_app_id: int | None) -> ApiError:
+    told = policies.denial(call.action_name, _caller(chain, call), sdk_app_id)
+    return ApiError("AuthFailure.UnauthorizedOperation", Text(told, told))
 
 
 def throttle(chain: Chain, call: Call) -> None:
@@ -355,16 +381,21 @@ def _json(call: Call) -> dict[str, Any]:
 
 
 async def ownership(chain: Chain, call: Call) -> None:
-    """15: the application exists and is the caller's."""
+    """15: policies that name applications, then: the application exists and is the caller's."""
     request = call.request
     sdk_app_id = getattr(request, "sdk_app_id", None) or getattr(request, "sdk_appid", None)
+    account = call.caller.account
+    attached = await chain.services.access.policies(account.uin)
+    decision = policies.decide(attached, _caller(chain, call), call.action_name, sdk_app_id)
+    if decision is not Decision.ALLOW:
+        raise _denied(chain, call, sdk_app_id)
     if sdk_app_id is None:
         return  # an action about the whole account
     app = await chain.services.access.app(sdk_app_id)
     if app is None or app.blocked:
         raise _answer(call, UnknownApp(sdk_app_id))
     key = call.caller
-    foreign = app.uin != key.account.root_uin
+    foreign = app.uin != account.root_uin
     if foreign or (key.sdk_app_ids is not None and sdk_app_id not in key.sdk_app_ids):
         raise _answer(call, ForeignApp(sdk_app_id))
     call.app = app

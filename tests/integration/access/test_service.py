@@ -15,6 +15,7 @@ from roomtape.access.errors import (
     UnknownApp,
     UnknownKey,
 )
+from roomtape.access.policies import BadPolicy
 from roomtape.access.service import Access, AddressRules, App
 from roomtape.access.tickets import ALL_RIGHTS, Right
 from roomtape.clock import ManualClock
@@ -274,3 +275,26 @@ async def test_tickets_are_ignored_until_the_switch_is_on(access: Access, clock:
         await access.verify_ticket(number, "amy", "s", "r", ticket)
     with pytest.raises(UnknownApp):
         await access.verify_ticket(77, "amy", "s", "r", ticket)
+
+
+async def test_policies_are_attached_by_name_and_read_before(access: Access) -> None:
+    account = await access.create_account()
+    await access.attach_policy(account.uin, "QcloudTRTCReadonlyAccess")
+    document = {"version": "2.0", "statement": [{"effect": "deny", "action": "*", "resource": "*"}]}
+    await access.attach_policy(account.uin, "mine", document)
+    assert list(await access.attached_policies(account.uin)) == ["QcloudTRTCReadonlyAccess", "mine"]
+    assert len(await access.policies(account.uin)) == 2
+    document["statement"][0]["effect"] = "allow"  # type: ignore[index]
+    await access.attach_policy(account.uin, "mine", document)
+    assert (await access.attached_policies(account.uin))["mine"] == document
+    await access.detach_policy(account.uin, "mine")
+    assert len(await access.policies(account.uin)) == 1
+    for attempt in (
+        access.attach_policy(account.uin, "NoSuchPreset"),
+        access.attach_policy(account.uin, "x", "{}"),
+        access.detach_policy(account.uin, "mine"),
+    ):
+        with pytest.raises(BadPolicy):
+            await attempt
+    with pytest.raises(UnknownAccount):
+        await access.attach_policy(5, "QcloudTRTCFullAccess")

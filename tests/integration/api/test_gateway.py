@@ -526,6 +526,7 @@ async def test_room_actions_name_a_foreign_application_otherwise(api: Stand) -> 
 
 async def test_a_sub_user_works_on_the_applications_of_its_root_account(api: Stand) -> None:
     user = await api.access.create_account("sub", owner_uin=api.account.uin)
+    await api.access.attach_policy(user.uin, "QcloudTRTCFullAccess")
     api.key = await api.access.create_key(user.uin)
     assert (await api.call(DELETE, task(api))).code == "ResourceNotFound"
 
@@ -573,3 +574,52 @@ async def test_a_client_that_goes_away_gets_no_answer(api: Stand) -> None:
     scope = {"method": "POST", "path": "/", "query_string": b"", "headers": [], "client": ("::1", 1)}
     await api.gateway(scope, receive, send)
     assert sent == []
+
+
+# --- policies ---------------------------------------------------------------------------------------
+
+
+async def sub_user(api: Stand, *statements: dict[str, Any]) -> None:
+    """From here on a sub-user calls, with one policy."""
+    user = await api.access.create_account("sub", owner_uin=api.account.uin)
+    document = {"version": "2.0", "statement": list(statements)}
+    await api.access.attach_policy(user.uin, "p", json.dumps(document))
+    api.key = await api.access.create_key(user.uin)
+
+
+def grant(effect: str, action: str, resource: str) -> dict[str, str]:
+    return {"effect": effect, "action": action, "resource": resource}
+
+
+async def test_a_sub_user_without_a_policy_may_nothing(api: Stand) -> None:
+    user = await api.access.create_account("sub", owner_uin=api.account.uin)
+    api.key = await api.access.create_key(user.uin)
+    assert (await api.call(DELETE, {})).code == "AuthFailure.UnauthorizedOperation"
+
+
+async def test_what_needs_no_application_is_decided_before_the_body_is_read(api: Stand) -> None:
+    await sub_user(api, grant("allow", "trtc:Describe*", "*"))
+    assert (await api.call(DELETE, b"{")).code == "AuthFailure.UnauthorizedOperation"
+    assert (await api.call("DescribeCloudRecording", b"{")).code == "InvalidParameter"
+    assert (await api.call("DescribeCloudRecording", task(api))).code == "ResourceNotFound"
+
+
+async def test_a_statement_on_one_application_is_judged_with_the_body(api: Stand) -> None:
+    second, _ = await api.access.create_app(uin=api.account.uin)
+    await sub_user(api, grant("allow", "trtc:*", f"qcs::trtc::uin/:sdkappid/{api.app.sdk_app_id}"))
+    assert (await api.call(DELETE, task(api))).code == "ResourceNotFound"
+    answer = await api.call(DELETE, task(api) | {"SdkAppId": second.sdk_app_id})
+    assert answer.code == "AuthFailure.UnauthorizedOperation"
+    assert f"qcs::trtc::uin/{api.account.uin}:sdkappid/{second.sdk_app_id}" in answer.message
+    # Before the codes for applications that are unknown or another's, after those for the body.
+    assert (await api.call(DELETE, task(api) | {"SdkAppId": 77})).code == "AuthFailure.UnauthorizedOperation"
+    assert (await api.call(DELETE, {"SdkAppId": 77})).code == "MissingParameter.TaskId"
+
+
+async def test_a_policy_is_gone_as_soon_as_it_is_detached(api: Stand) -> None:
+    await sub_user(api, grant("allow", "trtc:*", "*"))
+    assert (await api.call(DELETE, task(api))).code == "ResourceNotFound"
+    key = await api.access.key(api.key.secret_id)
+    assert key is not None
+    await api.access.detach_policy(key.account.uin, "p")
+    assert (await api.call(DELETE, task(api))).code == "AuthFailure.UnauthorizedOperation"
