@@ -14,6 +14,7 @@ import av
 
 from roomtape.media import h264
 from roomtape.media.clocks import PICTURE_HZ, PictureClock
+from roomtape.media.fill import BLACK_AFTER, BLACK_EVERY, black_idr, x264
 from roomtape.media.frames import KEY, PREROLL, Coded, TapFrame, Track
 
 FRAME_TICKS = PICTURE_HZ // 30  # taken for the last picture of a batch when there is nothing to tell by
@@ -33,6 +34,12 @@ class Picture(Protocol):
     def push(self, frames: list[TapFrame], task0_ns: int, sound_error_ns: int = 0) -> list[Coded]: ...
 
     def flush(self) -> list[Coded]: ...
+
+    def fill_black(self, pos: int, *, gone: bool) -> list[Coded]:
+        """Black up to `pos`, at once if the track is `gone`, else where it sent nothing for 2 s."""
+
+    def hold(self, pos: int, picture: bytes) -> list[Coded]:
+        """One IDR of ours at `pos` that shows what is held."""
 
     def not_before(self, pos: int) -> None:
         """No access unit to come has an earlier dts than `pos`."""
@@ -56,6 +63,7 @@ class _Timed:
         self._clock: PictureClock | None = None
         self._frame_ticks = FRAME_TICKS
         self._dropped = 0
+        self._black_at: int | None = None  # where the next black picture goes while it is black
 
     @property
     def dropped(self) -> int:
@@ -63,6 +71,25 @@ class _Timed:
 
     def not_before(self, pos: int) -> None:
         self.last = pos - 1 if self.last is None else max(self.last, pos - 1)
+
+    def fill_black(self, pos: int, *, gone: bool) -> list[Coded]:
+        if self.last is None or self.size == (0, 0):
+            return []
+        at = self._black_at
+        if at is None:
+            at = self.last + (self._frame_ticks if gone else BLACK_AFTER)
+        out: list[Coded] = []
+        while at < pos:
+            out += self.hold(at, black_idr(*self.size))
+            at += BLACK_EVERY
+            self._black_at = at
+        return out
+
+    def hold(self, pos: int, picture: bytes) -> list[Coded]:
+        at = pos if self.last is None else max(pos, self.last + 1)
+        self.last = at
+        self.awaits_key = True  # what refers to pictures before ours cannot follow it
+        return [Coded(at, at, BLACK_EVERY, picture, key=True)]
 
     def begin(self, track: Track, *, resume: bool = False) -> None:
         if self._clock is None or not resume:
@@ -76,6 +103,7 @@ class _Timed:
             "awaits_key": self.awaits_key,
             "last": self.last,
             "frame_ticks": self._frame_ticks,
+            "black_at": self._black_at,
             "clock": self._clock.state() if self._clock else None,
         }
 
@@ -83,7 +111,7 @@ class _Timed:
         width, height = state["size"]
         self.size = (width, height)
         self.awaits_key, self.last = state["awaits_key"], state["last"]
-        self._frame_ticks = state["frame_ticks"]
+        self._frame_ticks, self._black_at = state["frame_ticks"], state["black_at"]
         if state["clock"]:
             self._clock = PictureClock.restore(state["clock"])
 
@@ -92,6 +120,7 @@ class _Timed:
             self._dropped += 1
             return False
         self.awaits_key = False
+        self._black_at = None
         return True
 
     def _place(self, frame: TapFrame, task0_ns: int, sound_error_ns: int) -> tuple[int, int]:
@@ -201,24 +230,6 @@ class TranscodedPicture(_Timed):
             Coded(at, at, 0, bytes(packet), packet.is_keyframe, resized)
             for packet in self._encoder.encode(picture)
         ]
-
-
-def x264(width: int, height: int, fps: int = 30) -> av.VideoCodecContext:
-    """An H.264 coder of our own that gives each picture back at once, parameter sets before each IDR."""
-    codec = av.CodecContext.create("libx264", "w")
-    assert isinstance(codec, av.VideoCodecContext)
-    codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
-    codec.time_base = Fraction(1, PICTURE_HZ)
-    codec.framerate = Fraction(fps)
-    codec.thread_count = 1
-    codec.gop_size = 10 * fps  # the source's key frames rule; this is only a bound
-    codec.options = {
-        "preset": "veryfast",
-        "crf": "23",
-        "x264-params": "bframes=0:rc-lookahead=0:sync-lookahead=0:sliced-threads=0:mbtree=0"
-        ":force-cfr=1:repeat-headers=1",  # force-cfr: without it one picture is held back
-    }
-    return codec
 
 
 def restore_picture(state: dict[str, Any]) -> Picture:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from roomtape.control import messages as say
+from roomtape.media.clocks import PICTURE_HZ
+from roomtape.media.fill import BLACK_AFTER, held_idr
 from roomtape.media.frames import NS, Coded, TapFrame, Track
 from roomtape.media.tap import BatchRead, GapRead, Opened, TapError, TapMessage, TapPort, TrackEvent
 from roomtape.recording import faults, subscription
@@ -520,8 +522,8 @@ class Recorder:
                     made.append((strand, strand.sound.flush()))
 
     def _fill(self, outlet: Outlet, until_ns: int) -> list[tuple[Strand, list[Coded]]]:
-        """Silence for sound that is missing while its user's media go on."""
-        made = []
+        """What stands for media that are missing while their user is there."""
+        made = [(strand, self._fill_picture(outlet, strand, until_ns)) for strand in outlet.pictures]
         for strand in outlet.sounds:
             assert strand.sound is not None
             if not self._is_primed(strand):
@@ -529,6 +531,27 @@ class Recorder:
             pos = (until_ns - self._task0) * strand.sound.rate // NS
             made.append((strand, strand.sound.fill_to(pos)))
         return made
+
+    def _fill_picture(self, outlet: Outlet, strand: Strand, until_ns: int) -> list[Coded]:
+        """Black where that is asked for; otherwise the last picture lasts, but not past a piece's bound."""
+        picture = strand.picture
+        if picture is None or picture.last is None or (strand.track and not self._is_primed(strand)):
+            return []
+        pos = (until_ns - self._task0) * PICTURE_HZ // NS
+        if self.plan.fill_type == 1:
+            return picture.fill_black(pos, gone=strand.track is None)
+        start = outlet.cutter.start_ns
+        if start is None or pos - picture.last < BLACK_AFTER:
+            return []
+        bound = -(-(start + outlet.cutter.most_ns) * PICTURE_HZ // NS)
+        if picture.last >= bound or pos < bound:
+            return []
+        units: list[bytes] = []
+        for packet in self.journal.window(outlet.key, start, None):
+            if packet.stream == strand.stream:
+                units = [packet.data] if packet.flags & KEY else [*units, packet.data]
+        held = held_idr(units)
+        return [] if held is None else picture.hold(bound, held)
 
     def _is_primed(self, strand: Strand) -> bool:
         """Whether what a restored coder should be fed again has come, or will not come."""

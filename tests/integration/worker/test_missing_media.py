@@ -9,7 +9,7 @@ import pytest
 
 from roomtape.control import messages as say
 from tests.support.inline import Inline
-from tests.support.recordings import TASK, strip_aud
+from tests.support.recordings import TASK, read_pieces, strip_aud
 from tests.support.signals import aac_beeps, between, h264_flashes, moved, opus_beeps, vp8_flashes
 
 BEEP_S = 0.062  # two Opus packets and one AAC frame
@@ -264,3 +264,69 @@ def test_derived_tracks_are_never_recorded(inline: Callable[..., Inline]) -> Non
     it.until(3)
     it.stop()
     assert {output for output, _no in it.pieces} == {"amy\x1fmain\x1faudio"}
+
+
+def test_a_picture_that_sends_nothing_is_black_after_two_seconds(inline: Callable[..., Inline]) -> None:
+    it = inline(fill_type=1)
+    it.start()
+    frames = h264_flashes(14)
+    it.publish("amy", "video", (*between(frames, 0, 3.5, 90_000), *between(frames, 9.5, 14, 90_000)))
+    it.until(14)
+    it.stop()
+    seen = it.measured("amy", "main", "video")
+    assert seen.warnings == []
+    assert seen.flashes_s == pytest.approx([0, 1, 2, 3, 10, 11, 12, 13], abs=FRAME_S)
+    ours = [p for p in seen.pictures if 3.5 <= p.time_s < 10]
+    assert [p.time_s for p in ours] == pytest.approx([5.47, 6.47, 7.47, 8.47], abs=0.05)
+    assert all(p.key and p.luma < 20 for p in ours)
+    assert it.core.keyframes_asked
+    assert not any(p.discontinuity for p in it.of("amy", "main", "video"))
+
+
+def test_a_merged_picture_that_was_taken_away_is_black_at_once(inline: Callable[..., Inline]) -> None:
+    it = inline(fill_type=1, av_merge=1)
+    it.start()
+    it.publish("amy", "audio", opus_beeps(8))
+    picture = it.publish("amy", "video", h264_flashes(3))
+    it.until(3)
+    it.unpublish(picture)
+    it.until(8)
+    it.stop()
+    seen = it.measured("amy", "main", "audiovideo")
+    ours = [p.time_s for p in seen.pictures if p.time_s >= 3 - FRAME_S / 2]
+    assert ours == pytest.approx([3, 4, 5, 6, 7], abs=0.05)
+    assert seen.audio_gaps_s == []
+
+
+def test_a_blocked_user_is_silence_without_a_mark(inline: Callable[..., Inline]) -> None:
+    it = inline()
+    it.start()
+    sound = it.publish("amy", "audio", opus_beeps(3))
+    it.until(3)
+    it.unpublish(sound, cause="blocked")
+    it.until(8)
+    it.publish("amy", "audio", opus_beeps(3))
+    it.until(11)
+    it.stop()
+    seen = it.measured("amy", "main", "audio")
+    assert seen.audio_gaps_s == []
+    assert seen.beeps_s == pytest.approx([0, 1, 2, 8, 9, 10], abs=BEEP_S)
+    assert not any(p.discontinuity for p in it.of("amy", "main", "audio"))
+
+
+def test_a_held_picture_does_not_keep_a_piece_open_past_its_bound(inline: Callable[..., Inline]) -> None:
+    it = inline(av_merge=1, piece_ms=2000, max_piece_ms=6000)
+    it.start()
+    it.publish("amy", "audio", opus_beeps(20))
+    frames = h264_flashes(20, gop_s=20)
+    it.publish("amy", "video", tuple(between(frames, 0, 1.05, 90_000)))
+    it.until(20)
+    it.stop()
+    pieces = it.of("amy", "main", "audiovideo")
+    assert [p.start_ns / 1e9 for p in pieces] == pytest.approx([0, 6, 12, 18], abs=0.03)
+    for piece in pieces[1:]:
+        first = read_pieces([it.path(piece)]).pictures[0]
+        assert first[1] == pytest.approx(piece.start_ns * 9 / 100_000, abs=2)
+    seen = it.measured("amy", "main", "audiovideo")
+    assert all(p.luma > 128 for p in seen.pictures if p.time_s > 1)  # the flash of second 1 is held
+    assert seen.audio_gaps_s == []
