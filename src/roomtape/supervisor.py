@@ -26,7 +26,15 @@ from typing import Any
 import msgspec
 
 from roomtape.config import Config, save_effective
-from roomtape.process import LIFELINE_ENV, READY, ServerReport, read_report, rss_bytes, write_private
+from roomtape.process import (
+    LIFELINE_ENV,
+    READY,
+    REPORT_NAME,
+    ServerReport,
+    read_report,
+    rss_bytes,
+    write_private,
+)
 
 TICK_S = 0.2
 WORKER_SILENCE_S = 3.0
@@ -120,9 +128,10 @@ class Supervisor:
         with contextlib.ExitStack() as stack:
             stack.callback(os.close, lock)
             stack.callback(self._selector.close)
-            for name in ("control.sock", "tap.sock", CONTROL, "server.json"):
+            for name in ("control.sock", "tap.sock", CONTROL, REPORT_NAME):
                 (run_path / name).unlink(missing_ok=True)
             stack.callback((self.config.data_path / DEV_JSON).unlink, missing_ok=True)
+            stack.callback((run_path / REPORT_NAME).unlink, missing_ok=True)
             (self.config.data_path / DEV_JSON).unlink(missing_ok=True)
             save_effective(self.config, run_path / EFFECTIVE)
             if not (run_path / ADMIN_TOKEN).exists():

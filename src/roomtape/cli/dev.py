@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from roomtape.cli import place, tls
+from roomtape.cli import place
 from roomtape.config import Config, LocalBucket, load, split_address
 from roomtape.process import ServerReport
 from roomtape.supervisor import Supervisor, http_url_of
@@ -25,6 +25,8 @@ def dev(
     """Start a server for development: rooms, API, recordings, console, ready in seconds."""
     config = dev_config(data_dir, http=http, webrtc=webrtc, rtmp=rtmp)
     if with_tls:
+        from roomtape.cli import tls  # cryptography is slow to load
+
         tls.prepare(config)
     return Supervisor(config, on_ready=banner(config)).run()
 

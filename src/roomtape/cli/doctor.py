@@ -19,7 +19,7 @@ import typer
 
 from roomtape.cli import place
 from roomtape.cli.dev import dev_config
-from roomtape.cli.say import AsJson, show
+from roomtape.cli.say import AsJson, Failure, show
 from roomtape.config import Config, load, split_address
 
 GB = 1_000_000_000
@@ -43,10 +43,19 @@ def doctor(
     as_json: AsJson = False,
 ) -> int:
     """Check ports, clock, disk, codecs, sandbox and stores; ends with 1 when something fails."""
-    settings = load(config) if config else dev_config(data_dir)
+    settings = load(config) if config else _present(data_dir)
     findings = list(examine(settings))
     show([asdict(finding) for finding in findings], as_json, ("check", "state", "found", "fix"))
     return 1 if any(finding.state == "fail" for finding in findings) else 0
+
+
+def _present(data_dir: Path) -> Config:
+    """What the server of that directory works with now, or what `dev` would."""
+    try:
+        place.report(data_dir)
+        return place.effective(data_dir)
+    except Failure:
+        return dev_config(data_dir)
 
 
 def examine(config: Config) -> Iterator[Finding]:
@@ -85,7 +94,7 @@ def _own_ports(config: Config) -> set[int]:
     """Ports the running server of this data directory holds: in use, and rightly so."""
     try:
         report = place.report(config.data_path)
-    except Exception:  # no server runs there
+    except Failure:
         return set()
     lanes = {int(address.rpartition(":")[2]) for address in report.webrtc_addrs}
     return {report.http_port, report.rtmp_port, *lanes}
