@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 SAMPLE_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 HEADER_BYTES = 7
+MAX_FRAME_BYTES = (1 << 13) - 1 - HEADER_BYTES  # by the length field of 13 bits
 AAC_LC = 2  # audio object type
 FRAME_SAMPLES = 1024
 
@@ -49,7 +50,7 @@ class AacConfig:
     def header(self, payload_bytes: int) -> bytes:
         """The header of one frame of `payload_bytes` (without CRC)."""
         length = payload_bytes + HEADER_BYTES
-        if length >= 1 << 13:
+        if payload_bytes > MAX_FRAME_BYTES:
             raise BadAac(f"a frame of {payload_bytes} bytes")
         rate_index = SAMPLE_RATES.index(self.sample_rate)
         return bytes(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 IDR, SEI, SPS, PPS, AUD = 5, 6, 7, 8, 9
 START_CODE = b"\x00\x00\x00\x01"
 _START = re.compile(b"\x00\x00\x01")
+_SLICE_HEADERS = bytes(ref_idc << 5 | kind for ref_idc in range(8) for kind in (1, 2, IDR))
+_SLICE = re.compile(b"\x00\x00\x01[%s]." % _SLICE_HEADERS, re.DOTALL)
 _HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 
 
@@ -48,6 +50,11 @@ def is_key(access_unit: bytes) -> bool:
         if kind in (1, 2):
             return False
     return False
+
+
+def has_picture(access_unit: bytes) -> bool:
+    """Whether the access unit holds a slice at all."""
+    return _SLICE.search(access_unit) is not None
 
 
 def parameter_sets(access_unit: bytes) -> tuple[bytes, bytes] | None:

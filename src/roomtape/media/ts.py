@@ -9,6 +9,7 @@ Source: ISO/IEC 13818-1, 2.4.3 (packets, continuity counters, PES).
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,6 +25,7 @@ WRAP = 1 << 33
 PACKET_BYTES = 188
 VIDEO_PID, AUDIO_PID = 0x100, 0x101
 ACCESS_UNIT_DELIMITER = b"\x00\x00\x00\x01\x09\xf0"
+_DELIMITED = re.compile(rb"\x00?\x00\x00\x01[\x09\x29\x49\x69].", re.DOTALL)
 _CODECS = {VIDEO_PID: "h264", AUDIO_PID: "aac"}
 # One PAT and PMT every 2 s instead of ten a second: 3 % of a 1 Mb/s piece. Writing is ours, so no flushing.
 _OPTIONS = {"pat_period": "2", "sdt_period": "60", "flush_packets": "0"}
@@ -62,8 +64,7 @@ def to_clock(ticks: int, time_base_den: int) -> int:
 
 def delimited(access_unit: bytes) -> bytes:
     """The access unit with a delimiter before it, which the muxer would otherwise add by itself."""
-    start = 4 if access_unit.startswith(b"\x00\x00\x00\x01") else 3
-    if len(access_unit) > start and access_unit[start] & 31 == 9:
+    if _DELIMITED.match(access_unit):
         return access_unit
     return ACCESS_UNIT_DELIMITER + access_unit
 
@@ -156,7 +157,12 @@ def _content(pid: int, payload: npt.NDArray[np.uint8]) -> PidContent:
     adapted = (payload[:, 3] & 0x20) != 0
     start = 4 + np.where(adapted, payload[:, 4].astype(np.int64) + 1, 0)
     first = np.flatnonzero(payload[:, 1] & 0x40)
-    if not len(first) or first[0] != 0 or (start > PACKET_BYTES).any() or (start[first] > 169).any():
+    if (
+        not len(first)
+        or first[0] != 0
+        or (start > PACKET_BYTES).any()
+        or (start[first] > PACKET_BYTES - 14).any()
+    ):
         raise TsBroken(f"PID {pid:#x} does not begin with a PES packet")
     at = start[first]
     prefix = payload[first, at], payload[first, at + 1], payload[first, at + 2]

@@ -22,6 +22,7 @@ import heapq
 import io
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -78,11 +79,16 @@ def finalise(job: Finalise) -> Iterator[FileReady]:
     the second begins, since only then it is known to carry an index. Raises FinaliseFailed, OSError.
     """
     files = _Files(job)
-    for section in sections(job.pieces, job.max_idle_ms * _MS):
-        for unit in files.section(section):
-            yield from files.take(unit)
-        yield from files.leave()
-    yield from files.finish()
+    try:
+        for section in sections(job.pieces, job.max_idle_ms * _MS):
+            for unit in files.section(section):
+                yield from files.take(unit)
+            yield from files.leave()
+        yield from files.finish()
+    except av.FFmpegError as error:
+        raise FinaliseFailed(f"{job.base_name}: {error}") from error
+    finally:
+        files.abandon()
 
 
 def sections(pieces: Iterable[FinalPiece], max_idle_ns: int) -> list[Section]:
@@ -198,7 +204,7 @@ class _SectionReader:
             if piece.start_ns + piece.duration_us * 1000 + _NS < from_ns:
                 continue
             for unit in ahead.units(piece, kind):
-                if unit.at_ns >= from_ns and unit.key:
+                if unit.at_ns >= from_ns and _can_begin(unit):
                     return unit
         return None
 
@@ -311,7 +317,7 @@ class _File:
     def write(self, unit: Unit) -> None:
         """Append a unit; pictures before the first key picture cannot be decoded and are left out."""
         if unit.kind == "video":
-            if "video" not in self.kinds and not unit.key:
+            if not self.has_picture_track or ("video" not in self.kinds and not _can_begin(unit)):
                 return
             if self.last_dts is not None:
                 self.tick = max(1, min(unit.dts - self.last_dts, ts.CLOCK))
@@ -373,7 +379,7 @@ class _Files:
         if self._file is not None and self._is_due(self._file, unit):
             yield from self.leave()
         if self._file is None:
-            if unit.kind == "video" and not unit.key:
+            if not _can_begin(unit):
                 return
             self._file = self._begin(unit)
         if unit.kind == "video":
@@ -400,6 +406,17 @@ class _Files:
             yield self._publish(self._held, split=self._index > 0)
             self._held = None
 
+    def abandon(self) -> None:
+        """Give up what is not finished: its room may be what is missing."""
+        if self._file is not None:
+            with suppress(OSError, av.FFmpegError):
+                self._file.sink.close()
+            with suppress(OSError):  # what the file still holds cannot be written
+                self._file.handle.close()
+            self._file.temporary.unlink(missing_ok=True)
+        if self._held is not None:
+            self._held.temporary.unlink(missing_ok=True)
+
     def _is_due(self, file: _File, unit: Unit) -> bool:
         if unit.kind == "audio" and file.config is not None and unit.config != file.config:
             return True
@@ -410,7 +427,7 @@ class _Files:
                 return True
         limit_ns = self._job.max_file_ms * _MS or 1 << 62
         full = unit.at_ns - file.zero_ns >= limit_ns or file.written >= MAX_FILE_BYTES
-        if not full or (picture and not unit.key):
+        if not full or not _can_begin(unit):
             return False
         # A file with pictures waits for a key picture, unless there are no pictures any more.
         return picture or not file.has_picture_track or self._pictures_gone(file, unit)
@@ -420,7 +437,7 @@ class _Files:
         return unit.at_ns - last_ns > _NO_KEY_NS
 
     def _remember_picture(self, unit: Unit) -> None:
-        if unit.key:
+        if _can_begin(unit):
             self._pictures = []
         elif not self._pictures:
             return  # its key picture was forgotten
@@ -523,6 +540,13 @@ class _Files:
             start_ms=self._wall_ms + file.zero_ns // _MS,
             end_ms=self._wall_ms + file.end_ns // _MS,
         )
+
+
+def _can_begin(unit: Unit) -> bool:
+    """Whether a decoder may start here: any sound, and a key picture with parameter sets that can be read."""
+    if unit.kind == "audio":
+        return True
+    return unit.key and h264.parameter_sets(unit.data) is not None and h264.size(unit.data) is not None
 
 
 def _rate(unit: Unit) -> int:

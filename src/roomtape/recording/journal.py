@@ -282,21 +282,31 @@ class Journal:
         checked. Raises SyncFailed if that fails too.
         """
         with self._lock:
-            paths, self._unsynced = self._unsynced, set()
+            paths, self._unsynced = sorted(self._unsynced), set()
             names, self._new_names = self._new_names, False
-        for path in sorted(paths):
-            try:
-                fd = os.open(path, os.O_RDONLY)
-            except FileNotFoundError:
-                continue  # covered and deleted meanwhile
-            try:
-                _fdatasync(fd)
-            except OSError as error:
-                self._copy_anew(path, error)
-            finally:
-                os.close(fd)
-        if names:
-            _sync_directory(self.directory)
+        try:
+            while paths:
+                self._sync_file(paths[0])
+                del paths[0]
+            if names:
+                _sync_directory(self.directory)
+        except OSError:
+            with self._lock:
+                self._unsynced.update(paths)
+                self._new_names = self._new_names or names
+            raise
+
+    def _sync_file(self, path: Path) -> None:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return  # covered and deleted meanwhile
+        try:
+            _fdatasync(fd)
+        except OSError as error:
+            self._copy_anew(path, error)
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
         """Close the file in work; nothing is written."""

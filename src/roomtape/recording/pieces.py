@@ -73,10 +73,10 @@ def make_piece(
     """
     head = journal.outputs[output]
     packets = journal.window(output, from_ns, to_ns)
-    if not packets:
+    units = to_units(journal.streams, packets)
+    if not units:
         return None
     journal.sync()  # a piece never outlives its packets: after a power cut the journal is not behind it
-    units = to_units(journal.streams, packets)
     faults.reach("mid-mux")
     data, ends = ts.renumber(ts.mux(units), counters)
     end_ns = to_ns
@@ -129,6 +129,7 @@ def to_units(streams: dict[int, StreamHead], packets: Sequence[Packet]) -> list[
     """What the transport stream carries for these packets, in their order.
 
     Times that do not rise within a PID (two streams of one kind that overlap) are moved up by one tick.
+    What is no picture, and sound that is empty or of a size ADTS cannot say, is left out.
     """
     configs: dict[int, adts.AacConfig] = {}
     last: dict[int, int] = {}
@@ -137,12 +138,16 @@ def to_units(streams: dict[int, StreamHead], packets: Sequence[Packet]) -> list[
         stream = streams[packet.stream]
         pts, dts = (ts.to_clock(ticks, stream.time_base_den) for ticks in (packet.pts, packet.dts))
         if stream.kind == "audio":
+            if not 0 < len(packet.data) <= adts.MAX_FRAME_BYTES:
+                continue
             config = configs.get(stream.id)
             if config is None:
                 config = configs[stream.id] = aac_config(stream)
             pid, key = ts.AUDIO_PID, True
             data = config.header(len(packet.data)) + packet.data
         else:
+            if not h264.has_picture(packet.data):
+                continue
             pid, key = ts.VIDEO_PID, bool(packet.flags & KEY)
             data = ts.delimited(packet.data)
         dts = max(dts, last.get(pid, dts - 1) + 1)

@@ -42,3 +42,10 @@ def test_any_bytes_are_a_size_or_none(data: bytes) -> None:
     assert size is None or (0 < size[0] <= 16384 and 0 < size[1] <= 16384)
     h264.is_key(data)
     h264.parameter_sets(data)
+
+
+def test_parameter_sets_alone_are_no_picture() -> None:
+    frames = h264_flashes(0.1)
+    assert all(h264.has_picture(frame.data) for frame in frames)
+    assert not h264.has_picture(b"".join(h264.parameter_sets(frames[0].data) or ()))
+    assert not h264.has_picture(b"\0\0\1\x65")  # a start code and a header with nothing behind it

@@ -346,9 +346,14 @@ def test_a_disk_that_refuses_the_copy_too_is_an_error(
     def refuse(fd: int) -> None:
         raise OSError(errno.EIO, "I/O error")
 
-    monkeypatch.setattr(journal_module, "_fdatasync", refuse)
-    with pytest.raises(SyncFailed):
-        journal.sync()
+    with monkeypatch.context() as patched:
+        patched.setattr(journal_module, "_fdatasync", refuse)
+        with pytest.raises(SyncFailed):
+            journal.sync()
+    synced = []
+    monkeypatch.setattr(journal_module, "_fdatasync", synced.append)
+    journal.sync()
+    assert len(synced) == 1  # it was not forgotten
 
 
 def test_an_undeclared_stream_is_refused(tmp_path: Path) -> None:
