@@ -94,6 +94,8 @@ pub struct Peer {
     pub last_heard: Instant,
     /// When str0m wants to be called again.
     pub deadline: Instant,
+    /// The time under which it stands in the lane's queue; other entries of it are stale.
+    pub queued: Option<Instant>,
     pub ufrags: Vec<String>,
     pub addresses: Vec<(Protocol, SocketAddr)>,
     /// Publisher: what each m-line carries.

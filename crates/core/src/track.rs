@@ -80,6 +80,8 @@ pub struct Track {
     pub assembler: Option<Assembler>,
     pub keyframe: KeyframeDemand,
     pub size: Option<(u32, u32)>,
+    /// Its pictures are larger than this server takes, or nobody can tell.
+    pub refused: bool,
     pub counters: Counters,
     pub started: Instant,
     /// (viewer, index of its slot).
@@ -100,6 +102,7 @@ impl Track {
             assembler: None,
             keyframe: KeyframeDemand::default(),
             size: None,
+            refused: false,
             counters: Counters::default(),
             started: now,
             viewers: Vec::new(),

@@ -106,9 +106,55 @@ fn offers_made_of_noise_are_refused_in_words() {
     w.connect(amy);
 }
 
+/// An SPS of Baseline profile for a picture of that many macroblocks each way.
+fn sps(wide: u32, high: u32) -> Vec<u8> {
+    let mut bits = Vec::new();
+    let mut ue = |value: u32| {
+        let length = 32 - (value + 1).leading_zeros();
+        bits.extend(std::iter::repeat_n(0u8, length as usize - 1));
+        bits.extend((0..length).rev().map(|i| ((value + 1) >> i & 1) as u8));
+    };
+    // id, frame number bits, order count type 2, reference frames; one bit: no gaps.
+    [0, 0, 2, 1].into_iter().for_each(&mut ue);
+    bits.push(0);
+    let mut ue = |value: u32| {
+        let length = 32 - (value + 1).leading_zeros();
+        bits.extend(std::iter::repeat_n(0u8, length as usize - 1));
+        bits.extend((0..length).rev().map(|i| ((value + 1) >> i & 1) as u8));
+    };
+    ue(wide - 1);
+    ue(high - 1);
+    bits.extend([1, 1, 0, 0, 1]); // frames only, direct 8x8, no cropping, no VUI, stop bit
+    let mut nal = vec![0x67, 66, 0xc0, 62];
+    for byte in bits.chunks(8) {
+        let value = byte.iter().fold(0u8, |v, b| v << 1 | b);
+        nal.push(value << (8 - byte.len()));
+    }
+    nal
+}
+
 #[test]
-fn a_picture_of_sixteen_thousand_pixels_reaches_nobody() {
-    use roomtape_core::picture_fits;
-    assert!(picture_fits(1920, 1080) && picture_fits(4096, 2304));
-    assert!(!picture_fits(16_384, 16_384) && !picture_fits(0, 100) && !picture_fits(8192, 8192));
+fn a_picture_of_sixteen_thousand_pixels_reaches_neither_tap_nor_viewer() {
+    for (side, fits) in [(40, true), (1024, false)] {
+        let mut w = World::new(5);
+        let amy = w.publish("amy");
+        w.connect(amy);
+        w.demand(true);
+        let viewer = w.play();
+        w.connect(viewer);
+        w.picture_with(amy, &sps(side, side));
+        w.run(3000 * MS); // longer than frames wait for a sender report
+        assert_eq!(w.frames.len() == 1, fits, "{side} macroblocks");
+        let seen: usize = w.clients[viewer]
+            .pictures()
+            .iter()
+            .filter(|p| p.header.marker)
+            .count();
+        assert_eq!(seen == 1, fits);
+        let sized = w
+            .events
+            .iter()
+            .any(|e| matches!(e, Event::TrackSize { .. }));
+        assert_eq!(sized, fits);
+    }
 }

@@ -174,3 +174,22 @@ fn an_injected_stream_is_packed_for_viewers_and_replayed_to_late_ones() {
     w.command(Command::InjectStop(id));
     assert_eq!(w.lane.population().1, 0);
 }
+
+#[test]
+fn a_viewer_that_falls_silent_is_sent_nothing_until_it_is_heard_again() {
+    let mut w = World::new(6);
+    let amy = w.publish("amy");
+    w.connect(amy);
+    w.stream(amy, 1, 30);
+    let viewer = w.play();
+    w.connect(viewer);
+    w.clients[viewer].unplugged = true;
+    w.stream(amy, 16, 30);
+    let lost = |e: &roomtape_core::Event| matches!(e, roomtape_core::Event::PeerLost(_));
+    assert!(w.events.iter().any(lost));
+    w.clients[viewer].unplugged = false;
+    w.stream(amy, 4, 30);
+    let before = w.clients[viewer].pictures().len();
+    w.stream(amy, 1, 30);
+    assert!(w.clients[viewer].pictures().len() > before + 80);
+}

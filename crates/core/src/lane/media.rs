@@ -166,10 +166,6 @@ impl Lane {
         if track.source.is_some() && self.demanded.contains(&info.room) {
             track.assembler = Some(Assembler::new(id, info.kind, info.codec));
         }
-        if info.kind.is_picture() {
-            // A viewer that is here already needs a key frame to begin with.
-            track.keyframe.came();
-        }
         self.track_timers.push(Reverse((now + REPORT_PATIENCE, id)));
         self.tracks.insert(id, track);
         self.rooms
@@ -190,8 +186,11 @@ impl Lane {
             return;
         };
         let seen = track.glance(&packet.payload);
-        if seen.too_large {
-            // Neither a viewer nor a recorder is to meet it.
+        if seen.too_large || seen.size.is_some() {
+            track.refused = seen.too_large;
+        }
+        if track.refused {
+            // Neither a viewer nor a recorder is to meet any of it, until an SPS that fits.
             track.cache.clear();
             return;
         }
@@ -315,8 +314,9 @@ impl Lane {
                 continue; // the source of an injected track feeds the tap itself
             }
             let mut assembler = Assembler::new(id, track.info.kind, track.info.codec);
-            for packet in track.cache.packets() {
-                assembler.push(packet.clone(), packet.arrival);
+            for packet in track.cache.in_order() {
+                let arrival = packet.arrival;
+                assembler.push(packet, arrival);
             }
             assembler.turn(now);
             let startless = track.info.kind.is_picture() && !track.cache.has_key();
@@ -426,23 +426,16 @@ impl Lane {
         self.forget_empty_room(&room);
     }
 
-    /// Another thread publishes into a room.
+    /// Another thread publishes into a room; it tells the server and the tap of it itself.
     pub(super) fn inject_start(&mut self, now: Instant, info: TrackInfo) {
         let id = info.id;
         self.injected.insert(id, 0);
+        let room = info.room.clone();
         let mut track = Track::new(info, None, now);
-        track.profile = 0x42_e0_1f;
-        self.add_silent(now, track);
-        debug_assert!(self.tracks.contains_key(&id));
-    }
-
-    /// An injected track: its source tells the server and the tap of it.
-    fn add_silent(&mut self, now: Instant, track: Track) {
-        let info = track.info.clone();
-        self.tracks.insert(info.id, track);
-        let room = self.rooms.entry(info.room.clone()).or_default();
-        room.tracks.push(info.id);
-        self.bind_viewers(now, &info.room);
+        track.profile = 0x42_e0_1f; // until its first SPS tells
+        self.tracks.insert(id, track);
+        self.rooms.entry(room.clone()).or_default().tracks.push(id);
+        self.bind_viewers(now, &room);
     }
 
     /// A frame of an injected track, packed for the viewers.

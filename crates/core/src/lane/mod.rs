@@ -368,11 +368,8 @@ impl Lane {
         let heard = matches!(input, Input::Receive(..));
         let mut transmits = std::mem::take(&mut self.transmits);
         let mut events = std::mem::take(&mut self.events);
-        let before = peer.deadline;
         let end = peer.drive(input, &mut transmits, &mut events);
-        if peer.deadline != before {
-            self.peer_timers.push(Reverse((peer.deadline, id)));
-        }
+        self.schedule(now, id);
         for t in transmits.drain(..) {
             let contents: Vec<u8> = t.contents.into();
             if stun::is_binding_success(&contents) {

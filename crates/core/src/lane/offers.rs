@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
-use std::cmp::Reverse;
 use str0m::change::SdpOffer;
 use str0m::media::MediaKind;
 use str0m::net::TcpType;
@@ -106,6 +105,7 @@ impl Lane {
             created: now,
             last_heard: now,
             deadline: now,
+            queued: None,
             ufrags: Vec::new(),
             addresses: Vec::new(),
             incoming: FxHashMap::default(),
@@ -117,7 +117,7 @@ impl Lane {
         self.peers.insert(id, peer);
         self.rooms.entry(room).or_default().peers.push(id);
         self.learn_ufrag(id);
-        self.peer_timers.push(Reverse((now, id)));
+        self.schedule(now, id);
         self.touch(id);
         Ok((id, answer))
     }

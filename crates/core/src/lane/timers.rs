@@ -9,11 +9,16 @@ use roomtape_media::{StopCause, TapInput, TrackId};
 
 use super::{Event, Lane};
 use crate::peer::State;
+use crate::sdp::Role;
 use crate::PeerId;
 
 /// Between two looks at silence and watermarks.
 const TICK: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
+const SOONEST: Duration = Duration::from_millis(1);
+/// A viewer may be silent this much longer than a publisher: without media to report on it only
+/// proves its consent every five seconds or so (RFC 7675).
+const VIEWER_EXTRA: Duration = Duration::from_secs(10);
 /// A client that has its answer must have connected by then.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// A watermark lags by this: the reorder window of pictures, and some network.
@@ -23,10 +28,10 @@ impl Lane {
     /// When `handle_timeout` is to be called at the latest; `None` if nothing lives here.
     pub fn deadline(&mut self) -> Option<Instant> {
         while let Some(Reverse((at, id))) = self.peer_timers.peek() {
-            if self.peers.get(id).is_some_and(|p| p.deadline == *at) {
+            if self.peers.get(id).is_some_and(|p| p.queued == Some(*at)) {
                 break;
             }
-            self.peer_timers.pop();
+            self.peer_timers.pop(); // of a peer that is gone, or wanted earlier since
         }
         let peer = self.peer_timers.peek().map(|Reverse((at, _))| *at);
         let track = self.track_timers.peek().map(|Reverse((at, _))| *at);
@@ -50,29 +55,33 @@ impl Lane {
         }
     }
 
+    /// Puts a peer into the queue for the time it asks for. One that asks for a time that has come
+    /// waits a millisecond, so that it cannot keep the lane to itself.
+    pub(super) fn schedule(&mut self, now: Instant, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let at = peer.deadline.max(now + SOONEST);
+        if peer.queued.is_none_or(|queued| at < queued) {
+            peer.queued = Some(at);
+            self.peer_timers.push(Reverse((at, id)));
+        }
+    }
+
     fn peer_turns(&mut self, now: Instant) {
-        let mut due = Vec::new();
         while let Some(Reverse((at, id))) = self.peer_timers.peek().copied() {
             if at > now {
                 break;
             }
             self.peer_timers.pop();
-            if self.peers.get(&id).is_some_and(|p| p.deadline == at) {
-                due.push(id);
-            }
-        }
-        for id in due {
-            self.drive(id, now, Input::Timeout(now));
-            // str0m may name the same time again; it still has to be in the queue.
-            if let Some(peer) = self.peers.get(&id) {
-                self.peer_timers.push(Reverse((
-                    peer.deadline.max(now + Duration::from_millis(1)),
-                    id,
-                )));
-                let at = peer.deadline.max(now + Duration::from_millis(1));
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.deadline = at;
-                }
+            let Some(peer) = self.peers.get_mut(&id).filter(|p| p.queued == Some(at)) else {
+                continue;
+            };
+            peer.queued = None;
+            if peer.deadline <= now {
+                self.drive(id, now, Input::Timeout(now));
+            } else {
+                self.schedule(now, id); // it has been driven since, and asked for a later time
             }
         }
     }
@@ -109,8 +118,12 @@ impl Lane {
         let mut lost: Vec<PeerId> = Vec::new();
         let mut late: Vec<PeerId> = Vec::new();
         for (id, peer) in &self.peers {
+            let patience = match peer.role {
+                Role::Publish => self.config.lost_after,
+                Role::Play => self.config.lost_after + VIEWER_EXTRA,
+            };
             match peer.state {
-                State::Up if now >= peer.last_heard + self.config.lost_after => lost.push(*id),
+                State::Up if now >= peer.last_heard + patience => lost.push(*id),
                 State::Connecting if now >= peer.created + CONNECT_PATIENCE => late.push(*id),
                 _ => {}
             }
@@ -123,6 +136,7 @@ impl Lane {
                 peer.state = State::Lost;
             }
             self.stop_tracks_of(now, id, StopCause::Lost);
+            self.stop_showing(id);
             if let Some(who) = self.who(id) {
                 self.tell(Event::PeerLost(who));
             }

@@ -102,6 +102,18 @@ impl Lane {
             .next_back()
     }
 
+    /// Sends this viewer nothing until it is heard again.
+    pub(super) fn stop_showing(&mut self, viewer: PeerId) {
+        let slots = self.peers.get(&viewer).map_or(0, |p| p.slots.len());
+        for slot in 0..slots {
+            let track = self.peers.get(&viewer).and_then(|p| p.slots[slot].track);
+            if let Some(track) = track.and_then(|t| self.tracks.get_mut(&t)) {
+                track.viewers.retain(|v| *v != (viewer, slot));
+            }
+            self.unbind(viewer, slot);
+        }
+    }
+
     /// The slot shows nothing until it is bound again.
     pub(super) fn unbind(&mut self, viewer: PeerId, slot: usize) {
         let slot = self

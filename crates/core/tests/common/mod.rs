@@ -218,15 +218,25 @@ impl World {
 
     /// The client's next picture (an IDR if `key`), of `packets` packets.
     pub fn picture(&mut self, n: usize, key: bool, packets: usize) {
+        self.picture_of(n, key.then_some(&SPS), packets);
+    }
+
+    /// A key frame under that SPS.
+    pub fn picture_with(&mut self, n: usize, sps: &[u8]) {
+        self.picture_of(n, Some(sps), 1);
+    }
+
+    fn picture_of(&mut self, n: usize, sps: Option<&[u8]>, packets: usize) {
+        let key = sps.is_some();
         let at = self.now;
         let client = &mut self.clients[n];
         let number = client.frames[0];
         client.frames[0] += 1;
         let time = (number * 3000) as u32;
         let mut payloads: Vec<Vec<u8>> = Vec::new();
-        if key {
-            let mut stap = vec![0x78, 0, SPS.len() as u8];
-            stap.extend_from_slice(&SPS);
+        if let Some(sps) = sps {
+            let mut stap = vec![0x78, 0, sps.len() as u8];
+            stap.extend_from_slice(sps);
             stap.extend_from_slice(&[0, PPS.len() as u8]);
             stap.extend_from_slice(&PPS);
             payloads.push(stap);
