@@ -33,7 +33,7 @@ import av
 from roomtape.control.messages import FileReady, Finalise, FinalPiece
 from roomtape.media import adts, h264, ts
 from roomtape.media.aac_coder import silent_frame
-from roomtape.media.black import black_idr
+from roomtape.media.fill import black_idr
 from roomtape.media.mp4 import Mp4Broken, Mp4Writer
 from roomtape.recording import faults, names
 from roomtape.recording.pieces import sync_path
@@ -43,6 +43,7 @@ _NS = 1_000_000_000
 _MS = 1_000_000
 _BLACK_EVERY_NS = _NS
 _MAX_KEPT_PICTURES = 2000  # a minute at 30 a second, the longest a group of pictures lasts
+_MAX_BLACK_PIXELS = 4096 * 4096  # a larger picture is made by nobody, but may be claimed
 _NO_KEY_NS = 70 * _NS  # a recorded picture track has a key picture at least every 60 s
 _HOLE_NS = 60 * _MS  # pieces that follow within two pictures of 30 a second leave no hole
 
@@ -253,7 +254,7 @@ def _fill_picture(units: Iterator[Unit], pieces: list[FinalPiece], fill_type: in
     for unit in units:
         while holes and holes[0][1] <= unit.at_ns + _HOLE_NS:
             begin, end = holes.pop(0)
-            if fill_type == 1 and size is not None:
+            if fill_type == 1 and size is not None and size[0] * size[1] <= _MAX_BLACK_PIXELS:
                 for at_ns in range(begin, end - _HOLE_NS, _BLACK_EVERY_NS):
                     last = max(at_ns * ts.CLOCK // _NS, last + 1)
                     after_black = True

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from roomtape.recording.finalise import FinaliseFailed, finalise
 from roomtape.recording.journal import DiskFull
 from roomtape.recording.pieces import make_piece
 from roomtape.recording.reserve import Reserve
@@ -117,3 +118,25 @@ def fill_and_free(directory: Path) -> None:
     assert seen.warnings == []
     assert len(seen.pictures) == 600
     assert seen.audio_gaps_s == []
+
+
+def test_a_file_that_does_not_fit_is_an_error_and_leaves_its_room(small: Path) -> None:
+    """FFmpeg's own file output reports success here."""
+    result = in_small_file_system(small, "finalise_without_room")
+    assert result.returncode == 0, result.stderr
+
+
+def finalise_without_room(directory: Path) -> None:
+    tape = Tape(directory, sound=aac_beeps(6))
+    tape.write(video_packets(bulky(h264_flashes(6))))
+    made = tape.piece("audiovideo", 0, 0, None)
+    assert made is not None
+    tape.journal.forget({output_key("audiovideo"): 100 * SECOND})
+    filler = directory / "filler"
+    room = os.statvfs(directory)
+    filler.write_bytes(bytes(room.f_bavail * room.f_frsize - made.size // 2))
+    with pytest.raises((OSError, FinaliseFailed)):
+        list(finalise(tape.job()))
+    assert list((directory / "files").iterdir()) == []
+    filler.unlink()
+    assert len(list(finalise(tape.job()))) == 1
