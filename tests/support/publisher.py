@@ -90,7 +90,11 @@ def publish(
         video.bit_rate = 400_000
         video.gop_size = round(gop_s * FPS)
         video.options = {
-            "preset": "ultrafast", "tune": "zerolatency", "bf": "0", "sc_threshold": "0", **codec_options
+            "preset": "ultrafast",
+            "tune": "zerolatency",
+            "bf": "0",
+            "sc_threshold": "0",
+            **codec_options,
         }
     if sound:
         audio = container.add_stream("libopus" if kind == "whip" else "aac", rate=RATE)
@@ -150,9 +154,16 @@ def main() -> None:
     width, height = map(int, args.size.split("x"))
     try:
         sent = publish(
-            args.kind, args.url, token=args.token, seconds=args.seconds, gop_s=args.gop_s,
-            codec_options=dict(o.split("=", 1) for o in args.option), video_codec=args.codec,
-            sound=not args.no_sound, picture=not args.no_picture, size=(width, height),
+            args.kind,
+            args.url,
+            token=args.token,
+            seconds=args.seconds,
+            gop_s=args.gop_s,
+            codec_options=dict(o.split("=", 1) for o in args.option),
+            video_codec=args.codec,
+            sound=not args.no_sound,
+            picture=not args.no_picture,
+            size=(width, height),
         )
     except (OSError, av.FFmpegError) as refused:
         print(json.dumps({"error": str(refused)}), flush=True)

@@ -15,11 +15,17 @@ from tests.support.stack import REPO, Stack
 class Publisher:
     """One running publisher process. `finish()` waits for it and returns what it sent."""
 
-    def __init__(self, kind: str, url: str, *, token: str = "", seconds: float, extra: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, kind: str, url: str, *, token: str = "", seconds: float, extra: tuple[str, ...] = ()
+    ) -> None:
         command = [sys.executable, "-m", "tests.support.publisher", kind, url, "--seconds", str(seconds)]
         command += ["--token", token] if token else []
         self.process = subprocess.Popen(
-            [*command, *extra], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=REPO,
+            [*command, *extra],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=REPO,
             env={**os.environ, "PYTHONPATH": f"{REPO / 'src'}:{REPO}"},
         )
 
@@ -48,12 +54,16 @@ class Publisher:
         self.process.wait()
 
 
-def publish_whip(stack: Stack, room: str, user: str, *, seconds: float, extra: tuple[str, ...] = ()) -> Publisher:
+def publish_whip(
+    stack: Stack, room: str, user: str, *, seconds: float, extra: tuple[str, ...] = ()
+) -> Publisher:
     url = stack.whip_url(room, user)
     return Publisher("whip", url, token=stack.usersig(user), seconds=seconds, extra=extra)
 
 
-def publish_rtmp(stack: Stack, room: str, user: str, *, seconds: float, extra: tuple[str, ...] = ()) -> Publisher:
+def publish_rtmp(
+    stack: Stack, room: str, user: str, *, seconds: float, extra: tuple[str, ...] = ()
+) -> Publisher:
     return Publisher("rtmp", stack.rtmp_url(room, user), seconds=seconds, extra=extra)
 
 

@@ -37,7 +37,9 @@ def until(what: str, probe: Callable[[], T | None], timeout_s: float = 20, every
 class Stack:
     """One `roomtape dev` with its data directory. Use `start_stack()`."""
 
-    def __init__(self, data_dir: Path, *, args: tuple[str, ...] = (), env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *, args: tuple[str, ...] = (), env: Mapping[str, str] | None = None
+    ) -> None:
         self.data_dir = data_dir
         self.log_path = data_dir.parent / f"{data_dir.name}.log"
         self._args = args
@@ -87,7 +89,12 @@ class Stack:
         """Run a verb of the command against this stack; returns stdout."""
         done = subprocess.run(
             [sys.executable, "-m", "roomtape", *args, "--data-dir", str(self.data_dir)],
-            capture_output=True, text=True, env=self._env, cwd=REPO, timeout=60, check=False,
+            capture_output=True,
+            text=True,
+            env=self._env,
+            cwd=REPO,
+            timeout=60,
+            check=False,
         )
         if check and done.returncode != 0:
             raise RuntimeError(f"{args} ended with {done.returncode}: {done.stderr}\n{done.stdout}")
@@ -129,13 +136,25 @@ class Stack:
         answer: dict[str, Any] = json.loads(getattr(self.sdk(), action)(request).to_json_string())
         return answer
 
-    def create_recording(self, room: str, *, robot: str = "robot", room_id_type: int = 0, **record: Any) -> str:
+    def create_recording(
+        self, room: str, *, robot: str = "robot", room_id_type: int = 0, **record: Any
+    ) -> str:
         """CreateCloudRecording into the local bucket; `record` are members of RecordParams."""
         params = {
-            "RoomId": room, "RoomIdType": room_id_type, "UserId": robot, "UserSig": self.usersig(robot),
+            "RoomId": room,
+            "RoomIdType": room_id_type,
+            "UserId": robot,
+            "UserSig": self.usersig(robot),
             "RecordParams": {"RecordMode": 1, "MaxIdleTime": 30, **record},
-            "StorageParams": {"CloudStorage": {
-                "Vendor": 1, "Region": "us-east-1", "Bucket": "recordings", "AccessKey": "AK", "SecretKey": "SK"}},
+            "StorageParams": {
+                "CloudStorage": {
+                    "Vendor": 1,
+                    "Region": "us-east-1",
+                    "Bucket": "recordings",
+                    "AccessKey": "AK",
+                    "SecretKey": "SK",
+                }
+            },
         }
         return str(self.call("CreateCloudRecording", params)["TaskId"])
 
@@ -152,7 +171,9 @@ class Stack:
         return int(self.dev["sdk_app_id"])
 
     def usersig(self, user: str) -> str:
-        return issue(self.sdk_app_id, user, self.dev["app_secret_key"], expire_s=86_400, now_s=int(time.time()))
+        return issue(
+            self.dev["app_secret_key"], self.sdk_app_id, user, time_s=int(time.time()), expire_s=86_400
+        )
 
     def whip_url(self, room: str, user: str, **query: str) -> str:
         extra = "".join(f"&{k}={v}" for k, v in query.items())
