@@ -185,6 +185,7 @@ class Uploads:
     async def _start_due(self) -> float | None:
         """Start what is due; returns the seconds until something else is, None while nothing waits."""
         now_ms = self._clock.now_ms()
+        busy = set(self._running)  # one that ends while we read is still "ready" in what we read
         async with self._db.read() as conn:
             rows = await conn.execute(
                 sa.select(uploads)
@@ -192,7 +193,7 @@ class Uploads:
                 .order_by(uploads.c.next_at_ms, uploads.c.id)
                 .limit(self._concurrency * 4)
             )
-            waiting = [row for row in rows if row.id not in self._running]
+            waiting = [row for row in rows if row.id not in busy]
         for row in waiting:
             if row.next_at_ms > now_ms:
                 return max(int(row.next_at_ms) - now_ms, 1) / 1000
