@@ -70,6 +70,8 @@ class Held:
         faults = list(self.complaints[:3])
         if not self.pictures:
             faults.append("no picture")
+        elif self.pictures < (wanted_s - RUN_S) * demo_media.FPS:
+            faults.append(f"only {self.pictures} pictures in {wanted_s:.1f} s")
         if not self.samples:
             faults.append("no sound")
         if self.missing:
