@@ -113,7 +113,8 @@ def _pids(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
 def renumber(data: bytes, counters: Mapping[int, int]) -> tuple[bytes, dict[int, int]]:
     """Let the continuity counters run on from `counters` (last value per PID; a PID not in it starts at 0).
 
-    A player that reads pieces one after the other otherwise takes the last picture of each for damaged.
+    A player that reads pieces one after the other otherwise takes the last picture of each for damaged. Where
+    an elementary stream's counter starts at 0, its first packet says so by its discontinuity indicator.
     Returns the new bytes and the counters at their end, those of PIDs not in this piece kept.
     """
     out = bytearray(data)
@@ -127,6 +128,9 @@ def renumber(data: bytes, counters: Mapping[int, int]) -> tuple[bytes, dict[int,
         values = (counters.get(pid, -1) + counted) & 15
         rows[of_pid, 3] = (fourth & 0xF0) | values.astype(np.uint8)
         ends[pid] = int(values[-1])
+        first = rows[of_pid[0]]
+        if pid in _CODECS and pid not in counters and first[3] & 0x20 and first[4]:
+            first[5] |= 0x80
     return bytes(out), ends
 
 

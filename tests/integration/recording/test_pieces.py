@@ -128,6 +128,10 @@ def test_counters_begin_anew_after_a_discontinuity(tmp_path: Path) -> None:
     after = tape.piece("audiovideo", 1, 2 * SECOND, None, discontinuity=True)
     assert after is not None
     ts.inspect(after.path.read_bytes(), {})
+    # Readers that do not know the playlist are told, too: no picture counts as damaged.
+    seen = measure(tape.playlist("audiovideo"))
+    assert seen.warnings == []
+    assert len(seen.pictures) == 120
 
 
 def test_a_file_that_is_not_what_was_meant_never_gets_its_name(
