@@ -24,6 +24,7 @@ from roomtape.state.schema import (
     track_sizes,
     tracks,
     user_events,
+    watches,
 )
 
 DAY_MS = 24 * 3600 * 1000
@@ -186,6 +187,39 @@ async def note_user_event(
     )
 
 
+async def begin_watch(
+    conn: AsyncConnection,
+    *,
+    sdk_app_id: int,
+    life: int,
+    user_id: str,
+    at_ms: int,
+    peer_id: str = "",
+    stream: str = "main",
+    stay: int | None = None,
+) -> int:
+    """A viewer receives the streams of `peer_id` (empty: everybody's) from now on."""
+    return await _insert(
+        conn,
+        watches,
+        sdk_app_id=sdk_app_id,
+        room_life=life,
+        stay_id=stay,
+        user_id=user_id,
+        peer_id=peer_id,
+        stream=stream,
+        began_ms=at_ms,
+        **_from(conn),
+    )
+
+
+async def end_watch(conn: AsyncConnection, watch: int, *, at_ms: int) -> None:
+    """... until now. The second time nothing happens."""
+    await conn.execute(
+        watches.update().where(watches.c.id == watch, watches.c.ended_ms.is_(None)).values(ended_ms=at_ms)
+    )
+
+
 async def add_quality(conn: AsyncConnection, samples: Sequence[dict[str, Any]]) -> None:
     """Add samples of 5 seconds, one row of `quality_samples` each."""
     if samples:
@@ -198,12 +232,57 @@ async def add_minutes(conn: AsyncConnection, spans: Sequence[dict[str, Any]]) ->
         await conn.execute(minutes.insert(), list(spans))
 
 
+async def meter_piece(
+    conn: AsyncConnection,
+    *,
+    sdk_app_id: int,
+    task_id: str,
+    room_type: str,
+    room_id: str,
+    user_id: str,
+    mixed: bool,
+    width: int,
+    height: int,
+    start_ms: int,
+    duration_us: int,
+    size: int,
+) -> None:
+    """Recorded output of one committed piece, by its class; width 0 means sound alone."""
+    pixels = width * height
+    span = {
+        "sdk_app_id": sdk_app_id,
+        "kind": "record_multi" if mixed else "record_single",
+        "size_class": size_class(pixels),
+        "codec": "h264" if pixels else "",
+        "room_type": room_type,
+        "room_id": room_id,
+        "user_id": user_id,
+        "task_id": task_id,
+        "pixels": pixels,
+        "from_ms": start_ms,
+        "to_ms": start_ms + duration_us // 1000,
+        "duration_us": duration_us,
+        "bytes": size,
+    }
+    await add_minutes(conn, [span])
+
+
+def size_class(pixels: int) -> str:
+    """The usage class of so many pixels; 0 is sound. Source: page 647/42734, read 2026-11."""
+    if pixels == 0:
+        return "Audio"
+    for limit, name in ((921_600, "HD"), (2_073_600, "FullHD"), (3_686_400, "2K")):
+        if pixels <= limit:
+            return name
+    return "4K"
+
+
 async def prune(conn: AsyncConnection, now_ms: int) -> None:
     """Delete the facts that are too old to be asked for. A room that is still open keeps its own."""
     old = sa.select(rooms.c.id).where(rooms.c.destroyed_ms < now_ms - KEEP_FACTS_MS)
     old_tracks = sa.select(tracks.c.id).where(tracks.c.room_life.in_(old))
     await conn.execute(track_sizes.delete().where(track_sizes.c.track_id.in_(old_tracks)))
-    for table in (quality_samples, user_events, tracks, stays):
+    for table in (quality_samples, user_events, watches, tracks, stays):
         await conn.execute(table.delete().where(table.c.room_life.in_(old)))
     await conn.execute(rooms.delete().where(rooms.c.destroyed_ms < now_ms - KEEP_FACTS_MS))
     for table in (quality_samples, user_events):

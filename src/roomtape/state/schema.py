@@ -264,6 +264,21 @@ track_sizes = sa.Table(
     _int("height"),
 )
 
+watches = sa.Table(  # what a viewer received, from when to when: reception is metered from it
+    "watches",
+    metadata,
+    _row_id(),
+    _int("sdk_app_id"),
+    sa.Column("room_life", sa.BigInteger(), sa.ForeignKey("rooms.id"), nullable=False, index=True),
+    _int("stay_id", null=True),  # the viewer's
+    _text("user_id"),
+    _text("peer_id", ""),  # whose streams; empty: everybody's
+    _text("stream", "main"),  # main (sound and picture) or aux
+    _int("began_ms"),
+    _int("ended_ms", null=True),
+    *_origin(),
+)
+
 user_events = sa.Table(  # EventId table of spec/monitoring.md 8
     "user_events",
     metadata,

@@ -522,6 +522,25 @@ def upgrade() -> None:
     )
     op.create_index("ix_user_events_user", "user_events", ["room_life", "user_id", "at_ms"], unique=False)
     op.create_table(
+        "watches",
+        sa.Column(
+            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("sdk_app_id", sa.BigInteger(), nullable=False),
+        sa.Column("room_life", sa.BigInteger(), nullable=False),
+        sa.Column("stay_id", sa.BigInteger(), nullable=True),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("peer_id", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("stream", sa.Text(), server_default=sa.text("'main'"), nullable=False),
+        sa.Column("began_ms", sa.BigInteger(), nullable=False),
+        sa.Column("ended_ms", sa.BigInteger(), nullable=True),
+        sa.Column("node_id", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("boot_id", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.ForeignKeyConstraint(["room_life"], ["rooms.id"], name=op.f("fk_watches_room_life_rooms")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_watches")),
+    )
+    op.create_index(op.f("ix_watches_room_life"), "watches", ["room_life"], unique=False)
+    op.create_table(
         "app_keys",
         sa.Column(
             "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
