@@ -122,6 +122,21 @@ class Inline:
             self.recorder.tick(at)
             self._answer()
 
+    def play_to(self, to_s: float) -> None:
+        """Push everything up to `to_s`, and let the task do what it can with it; it may be behind."""
+        self.now_s = to_s
+        for source in self.sources:
+            source.push(self.core, self._now_ns)
+        self.core.advance(ROOM, self._now_ns)
+        self._turn_until(lambda: True)
+        self.recorder.tick(self._now_ns)
+        self._answer()
+
+    def until_read(self, to_s: float) -> None:
+        """Wait for a task that was behind."""
+        at = TASK0_NS + round(to_s * NS)
+        self._turn_until(lambda: self.recorder.watermark_ns >= at)
+
     def stop(self) -> None:
         """Stop now, and wait for the end."""
         at = self._now_ns

@@ -42,6 +42,7 @@ IDLE_AFTER_NS = 5 * NS
 PRIMING_WAIT_NS = 2 * NS  # for what a restored element should be given again
 READ_OUT_NS = 2 * NS  # a stopped track whose last frames do not come is given up after this
 RETRY_NS = NS
+LEAST_PIECE_NS = NS  # a full disk closes no piece shorter than this
 
 
 class Place(NamedTuple):
@@ -649,6 +650,7 @@ class Recorder:
         except DiskFull as error:
             self._blocked_by_disk = True
             self._full(error)
+            self._make_room()
             return False
         self._blocked_by_disk = False
         self._disk_ok()
@@ -699,6 +701,20 @@ class Recorder:
         if not self._disk_full:
             self._disk_full = True
             self._note("disk_full", str(error))
+
+    def _make_room(self) -> None:
+        """Close the open pieces: their part of the journal may go once they are committed."""
+        for outlet in self._outlets.values():
+            start = outlet.cutter.start_ns
+            to_come = [mark.dts_ns for owner, mark in self._marks if owner is outlet]
+            at = min(to_come, default=outlet.end_ns())
+            if (
+                start is not None
+                and at - start >= LEAST_PIECE_NS
+                and not self._cut_at(outlet, at, last=False)
+            ):
+                break
+        self._make_due()
 
     def _disk_ok(self) -> None:
         if self._disk_full:

@@ -22,10 +22,12 @@ from roomtape.control.channel import Channel, ChannelClosed
 from roomtape.media.tap import Hello, TapClient, TapClosed, TapMessage
 from roomtape.recording.journal import Journal, SyncFailed
 from roomtape.recording.pipeline import Place, Recorder
+from roomtape.recording.reserve import Reserve
 from roomtape.worker import sandbox
 from roomtape.worker.finishing import Finisher
 
 TICK_S = 0.2
+RESERVE_BYTES = 8 << 20  # two pieces of 10 s at 3 Mb/s
 CONNECT_EVERY_S = 0.05
 SYNC_DEFAULT_S = 1.0
 FIRST_RETRY_NS = 1_000_000_000
@@ -104,6 +106,8 @@ class Worker:
         spool = self._run_dir.parent / "spool"
         spool.mkdir(parents=True, exist_ok=True)
         self._control, self._tap = self._connect()
+        self._reserve = Reserve(spool / f".reserve-{self._index}", RESERVE_BYTES)
+        self._reserve.keep()
         sandbox.limit_memory()
         sandbox.seal([spool, *_fault_dirs()])
         if self._lifeline is not None:
@@ -236,6 +240,7 @@ class Worker:
         with self._guard(slot):
             spool = Path(slot.assign.spool_dir)
             journal = Journal.open(spool, slot.assign.epoch)
+            journal.reserve = self._reserve
             slot.journal = journal
             place = Place(spool, self._boot_id, slot.reader)
             slot.recorder = Recorder(slot.assign, journal, self._tap, self._tell, place)
