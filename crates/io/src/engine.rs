@@ -278,7 +278,7 @@ fn demand_router(lanes: Vec<Post<LaneMsg>>, rtmp: Post<RtmpMsg>) -> Box<dyn Fn(T
 }
 
 /// RTMP publishers' pictures go to the viewers of their room's lane.
-fn inject_router(lanes: Vec<Post<LaneMsg>>) -> Box<dyn Fn(&str, Inject) + Send> {
+fn inject_router(lanes: Vec<Post<LaneMsg>>) -> rtmp::InjectInto {
     Box::new(move |room, inject| {
         let command = match inject {
             Inject::Start(info) => Command::InjectStart(info),

@@ -15,6 +15,9 @@ use roomtape_rtmp::session::{Event, Session};
 
 pub use roomtape_rtmp::publisher::Inject;
 
+/// Gives what viewers may be given to the lane of a room (its key is the first argument).
+pub type InjectInto = Box<dyn Fn(&str, Inject) + Send>;
+
 use crate::clock::now_ns;
 use crate::event::{CoreEvent, TrackStats};
 use crate::lives::Lives;
@@ -113,7 +116,7 @@ pub fn start(
     (post, mailbox): (Post<RtmpMsg>, Mailbox<RtmpMsg>),
     tap: Post<TapMsg>,
     events: Post<CoreEvent>,
-    inject: Box<dyn Fn(&str, Inject) + Send>,
+    inject: InjectInto,
 ) -> io::Result<RtmpHandle> {
     config.listener.set_nonblocking(true)?;
     let addr = config.listener.local_addr()?;
@@ -162,7 +165,7 @@ struct Rtmp {
     mailbox: Mailbox<RtmpMsg>,
     tap: Post<TapMsg>,
     events: Post<CoreEvent>,
-    inject: Box<dyn Fn(&str, Inject) + Send>,
+    inject: InjectInto,
     conns: BTreeMap<u64, Conn>,
     next_conn: u64,
     /// Rooms that somebody reads.
