@@ -47,3 +47,12 @@ def reload(data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) -> 
     if error := answer.get("error"):
         raise Failure(error)
     show(answer, as_json)
+
+
+@command.command("password")
+def password() -> None:
+    """Ask for the console's password and print its hash, for admin.password_hash."""
+    from argon2 import PasswordHasher
+
+    given = typer.prompt("Password of the console", hide_input=True, confirmation_prompt=True, err=True)
+    print(PasswordHasher().hash(given))

@@ -6,11 +6,8 @@ not read the answer), and a name that was pointed at loopback is refused by the 
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Awaitable, Callable
 from importlib import resources
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.requests import Request
@@ -18,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from roomtape.access.service import Access
+from roomtape.console.guard import plain_host
 
 EXPIRE_S = 3600
 USER = re.compile(r"[A-Za-z0-9_-]{1,32}")
@@ -46,39 +44,10 @@ def routes(access: Access, sdk_app_id: int) -> list[Route]:
         return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
     return [
-        Route("/demo/", _local(page)),
-        Route("/demo/demo.{kind:str}", _local(part)),
-        Route("/demo/ticket", _local(ticket)),
+        Route("/demo/", plain_host(page)),
+        Route("/demo/demo.{kind:str}", plain_host(part)),
+        Route("/demo/ticket", plain_host(ticket)),
     ]
-
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-def _local(handler: Handler) -> Handler:
-    """Refuse a request whose Host is neither an address nor localhost: a name rebound by somebody."""
-
-    async def guarded(request: Request) -> Response:
-        if not is_plain_host(request.headers.get("host", "")):
-            return Response("open this page by address, or as localhost", 403)
-        return await handler(request)
-
-    return guarded
-
-
-def is_plain_host(host: str) -> bool:
-    """Whether a Host header is an IP address or localhost, with or without a port."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    if name == "localhost":
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _file(name: str) -> Response:
