@@ -39,7 +39,7 @@ from roomtape.callbacks.poster import HttpPoster
 from roomtape.callbacks.service import CallbackService
 from roomtape.clock import Clock, SystemClock
 from roomtape.config import Config, load_effective, split_address
-from roomtape.console import admin, demo, health
+from roomtape.console import admin, demo, health, pages
 from roomtape.control.server import ControlServer
 from roomtape.fetching.guard import Guard
 from roomtape.media.core import MediaCore
@@ -261,17 +261,17 @@ class Server:
             *WebrtcDoor(self.access, self.rooms, self.core, self.clock).routes(),
             *gateway.routes(services, config),
         ]
+        administration = admin.Administration(
+            db=self.db,
+            access=self.access,
+            callbacks=self.callbacks,
+            workers=self.workers,
+            run_path=config.run_path,
+        )
         operators = [
             *health.routes(self._checks()),
-            *admin.routes(
-                admin.Administration(
-                    db=self.db,
-                    access=self.access,
-                    callbacks=self.callbacks,
-                    workers=self.workers,
-                    run_path=config.run_path,
-                )
-            ),
+            *admin.routes(administration),
+            *pages.routes(administration, config),
         ]
         if config.admin.listen:
             host, port = split_address(config.admin.listen, "admin.listen")
