@@ -75,7 +75,7 @@ class Inline:
     def die(self) -> None:
         """The driver is gone without a word."""
         self.client.close()
-        self.recorder.journal.close()
+        self.recorder.close()
 
     def reboot(self) -> None:
         """The core is gone and another one is there: its log is empty."""
@@ -118,7 +118,7 @@ class Inline:
             for source in self.sources:
                 source.push(self.core, at)
             self.core.advance(ROOM, at)
-            self._turn_until(lambda at=at: self.recorder.watermark_ns >= at or self.recorder.stopped)  # type: ignore[misc]
+            self._turn_until(lambda: self._has_read(self._now_ns))
             self.recorder.tick(at)
             self._answer()
 
@@ -172,6 +172,10 @@ class Inline:
         for client in self._clients:
             client.close()
         self.core.close()
+
+    def _has_read(self, at_ns: int) -> bool:
+        read = self.recorder.watermark_ns >= at_ns and self.recorder.caught_up
+        return read or self.recorder.stopped
 
     @property
     def _now_ns(self) -> int:

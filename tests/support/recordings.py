@@ -187,3 +187,17 @@ def read_pieces(paths: Iterable[Path]) -> Elementary:
 def strip_aud(data: bytes) -> bytes:
     """An access unit without the delimiter a transport stream puts before it."""
     return data[6:] if data.startswith(b"\x00\x00\x00\x01\x09") else data
+
+
+def adts_payloads(paths: Iterable[Path]) -> list[bytes]:
+    """The raw AAC frames of transport streams, in order."""
+    found = []
+    for path in paths:
+        with av.open(str(path), format="mpegts", options={"fflags": "+noparse+nofillin"}) as file:
+            for packet in file.demux(audio=0):
+                data = bytes(packet)
+                while data:
+                    length = (data[3] & 3) << 11 | data[4] << 3 | data[5] >> 5
+                    found.append(data[7:length])
+                    data = data[length:]
+    return found

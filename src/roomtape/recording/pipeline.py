@@ -32,6 +32,7 @@ from roomtape.recording.journal import (
 )
 from roomtape.recording.outlet import Due, Outlet
 from roomtape.recording.pieces import make_piece, remove_leftovers
+from roomtape.recording.poison import Suspects, remove_records
 from roomtape.recording.strand import BEGIN, Strand, sound_for
 
 FILL_LAG_NS = 600_000_000  # what is missing counts as missing this long after its time
@@ -105,6 +106,7 @@ class Recorder:
         self._late = 0
         self._counted: dict[str, int] = {}
         self._now = 0
+        self._suspects: Suspects | None = None
 
     # --- life -----------------------------------------------------------------------------------------
 
@@ -113,6 +115,7 @@ class Recorder:
         self._now = now_ns
         self._pieces.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self._pieces)
+        self._suspects = Suspects(self._place.spool, self._place.boot_id)
         ended = self._recover()
         if ended == STOPPED or (self._stop_at is not None and self._broken_off(ended)):
             self._close_stretch()
@@ -178,6 +181,13 @@ class Recorder:
             self._repeat_at = now_ns + REPEAT_NS
             self._repeat()
 
+    def close(self) -> None:
+        """Let go of the files; nothing is written."""
+        self.journal.close()
+        if self._suspects is not None:
+            self._suspects.close()
+            self._suspects = None
+
     def close_stretch(self, now_ns: int) -> None:
         """The media core is going: write what the coders hold and END, so that nothing read is lost.
 
@@ -192,6 +202,11 @@ class Recorder:
     def watermark_ns(self) -> int:
         """The monotonic instant up to which the room has been read."""
         return self._watermark
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether each track has given what it held when it was asked for."""
+        return self._opened and all(strand.caught_up for strand in self._reading.values())
 
     # --- taking up an earlier journal -----------------------------------------------------------------
 
@@ -380,6 +395,7 @@ class Recorder:
         if strand.kind == "audio" and strand.sound is not None and resume_seq is None:
             self._fit_sound(strand, track)
         strand.begin(track, resume_seq=resume_seq)
+        strand.suspects = self._suspects
         self._reading[track.track] = strand
         preroll_ms = strand.sound.preroll_ms if strand.sound is not None and resume_seq is not None else 0
         self._undeclared = True
@@ -488,9 +504,16 @@ class Recorder:
                 strand.read_since = self._watermark
         self._advance(made)
         self._write(made)
+        self._tell_skipped()
         if any(frames.values()):
             self._heard_at = self._now
         self._end_if_read()
+
+    def _tell_skipped(self) -> None:
+        if self._suspects is not None and self._suspects.skipped:
+            for track, seq in self._suspects.skipped:
+                self._note("gap_poison", f"frame {seq} of track {track} killed its decoder")
+            self._suspects.skipped.clear()
 
     def _advance_and_write(self) -> None:
         made: list[tuple[Strand, list[Coded]]] = []
@@ -850,7 +873,7 @@ class Recorder:
         """End when everything up to the stop has been read: the watermark says so, and each track too."""
         if self._stop_at is None or self._watermark < self._stop_at or self._blocked_by_disk:
             return
-        if self._opened and all(strand.caught_up for strand in self._reading.values()):
+        if self.caught_up:
             self._end_input(STOPPED)
 
     def _end_input(self, how: str) -> None:
@@ -909,9 +932,10 @@ class Recorder:
         if not self.stopped:
             return
         self.done = True
-        self.journal.close()
+        self.close()
         for path in self.journal.directory.glob("*.j"):
             path.unlink(missing_ok=True)
+        remove_records(self._place.spool)
 
     def _repeat(self) -> None:
         for outlet in self._outlets.values():

@@ -14,6 +14,7 @@ from roomtape.media.frames import KEY, NS, PREROLL, Coded, TapFrame, Track
 from roomtape.media.picture import KeptPicture, Picture, TranscodedPicture, restore_picture
 from roomtape.media.sound import GridSound, KeptSound, Sound, restore_sound
 from roomtape.recording.checkpoint import StrandState
+from roomtape.recording.poison import Suspects
 
 WAIT_KEY_NS = NS  # how long a picture published before Create may take to bring an IDR of its own
 OPUS_RATE = 48_000
@@ -42,6 +43,7 @@ class Strand:
     started: bool = False  # this track's first frame has been chosen
     primed: bool = True  # what a restored element must be given again has come
     held: list[TapFrame] = field(default_factory=list)  # before that choice
+    suspects: Suspects | None = None  # guards what is given to a decoder
     skipped: int = 0  # frames a source gave no sequence number for
 
     @property
@@ -166,10 +168,22 @@ class Strand:
         if not fresh:
             return []
         self.primed = True
+        if self.suspects is None or not self._decodes:
+            return self._give(fresh, task0_ns, sound_error_ns)
+        out: list[Coded] = []
+        for part in self.suspects.parts(fresh[0].track, fresh):
+            out += self._give(part, task0_ns, sound_error_ns)
+        return out
+
+    @property
+    def _decodes(self) -> bool:
+        return isinstance(self.sound, GridSound) or isinstance(self.picture, TranscodedPicture)
+
+    def _give(self, frames: list[TapFrame], task0_ns: int, sound_error_ns: int) -> list[Coded]:
         if self.sound is not None:
-            return self.sound.push(fresh, task0_ns)
+            return self.sound.push(frames, task0_ns)
         assert self.picture is not None
-        return self.picture.push(fresh, task0_ns, sound_error_ns)
+        return self.picture.push(frames, task0_ns, sound_error_ns)
 
     def _start(self, watermark_ns: int) -> int | None:
         """Index of the held frame to begin with."""

@@ -280,7 +280,9 @@ class Worker:
     def _close(self, slot: Slot) -> None:
         self._readers.pop(slot.reader, None)
         self._syncer.watch(slot.assign.task_id, None)
-        if slot.journal is not None:
+        if slot.recorder is not None:
+            slot.recorder.close()
+        elif slot.journal is not None:
             slot.journal.close()
         slot.recorder = slot.journal = None
 

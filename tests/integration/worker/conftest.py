@@ -1,4 +1,4 @@
-"""One rig per test: a worker process between twins."""
+"""Rigs: a worker process between twins, or its driver alone in the test's own thread."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.inline import Inline
 from tests.support.recordings import Rig, plan
 
 
@@ -21,4 +22,19 @@ def rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
 
     yield make
     for each in rigs:
+        each.close()
+
+
+@pytest.fixture
+def inline(tmp_path: Path) -> Iterator[Callable[..., Inline]]:
+    made: list[Inline] = []
+
+    def make(**changes: object) -> Inline:
+        directory = tmp_path / str(len(made))
+        directory.mkdir()
+        made.append(Inline(directory, **changes))
+        return made[-1]
+
+    yield make
+    for each in made:
         each.close()

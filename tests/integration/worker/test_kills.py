@@ -25,10 +25,12 @@ from tests.support.recordings import (
     TASK0_NS,
     Rig,
     Source,
+    adts_payloads,
     key,
     read_pieces,
     strip_aud,
 )
+from tests.support.signals import aac_beeps, vp8_flashes
 
 BUDGET_S = float(os.environ.get("ROOMTAPE_KILL_BUDGET_S", "30"))
 MEDIA_S = 41
@@ -123,6 +125,45 @@ def test_random_kills_lose_and_double_nothing(rig: Callable[..., Rig], merged: b
     print(f"{kills} kills")
     assert kills > 5
     check_everything(it, sources, merged=merged, long_s=MEDIA_S)
+
+
+def test_kept_aac_and_transcoded_vp8_survive_kills_as_well(rig: Callable[..., Rig]) -> None:
+    it = rig(av_merge=0)
+    signal = aac_beeps(20)
+    row = {"started_ns": TASK0_NS, "entered_ns": TASK0_NS}
+    video = it.core.start_track(ROOM, "amy", "video", "vp8", **row)  # type: ignore[arg-type]
+    audio = it.core.start_track(
+        ROOM,
+        "amy",
+        "audio",
+        "aac",
+        time_base_den=1000,
+        extradata=signal.config,
+        **row,  # type: ignore[arg-type]
+    )
+    coarse = [f._replace(pts=f.pts // 48, dts=f.dts // 48) for f in signal.frames]
+    sources = [Source(video, vp8_flashes(20), 90_000, TASK0_NS), Source(audio, coarse, 1000, TASK0_NS)]
+    it.start_worker()
+    chance = random.Random(5)
+
+    def kill_sometimes() -> None:
+        if chance.random() < 0.25:
+            it.server.wait_for(lambda: False, chance.random() * 0.05)
+            it.kill_worker()
+            it.start_worker()
+
+    play_while_dying(it, sources, kill_sometimes, 20)
+    finish(it, 20)
+    assert it.server.errors == []
+    sound = [it.path(p) for p in it.server.of(TASK, key("amy", "main", "audio"))]
+    seen = measure_bytes(b"".join(path.read_bytes() for path in sound), "mpegts")
+    assert seen.audio_gaps_s == []
+    assert adts_payloads(sound) == [f.data for f in it.core.sent[audio] if f.capture_ns < TASK0_NS + 20 * NS]
+    picture = [it.path(p) for p in it.server.of(TASK, key("amy", "main", "video"))]
+    shown = measure_bytes(b"".join(path.read_bytes() for path in picture), "mpegts")
+    assert shown.warnings == []
+    assert len(shown.pictures) == len(it.core.sent[video])
+    assert len(shown.flashes_s) == 20
 
 
 @pytest.mark.parametrize("point", POINTS)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -14,21 +13,6 @@ from tests.support.signals import aac_beeps, between, h264_flashes, moved, opus_
 
 BEEP_S = 0.062  # two Opus packets and one AAC frame
 FRAME_S = 1 / 30 + 0.001
-
-
-@pytest.fixture
-def inline(tmp_path: Path) -> Iterator[Callable[..., Inline]]:
-    made: list[Inline] = []
-
-    def make(**changes: object) -> Inline:
-        directory = tmp_path / str(len(made))
-        directory.mkdir()
-        made.append(Inline(directory, **changes))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
 
 
 def test_a_muted_microphone_is_silence_not_a_cut(inline: Callable[..., Inline]) -> None:
