@@ -49,8 +49,6 @@ class _Guarded(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_header = True
-        self._header_bytes = 0
         self._arm(self.header_s)
 
     def on_headers_complete(self) -> None:
@@ -60,6 +58,8 @@ class _Guarded(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._disarm()
+        self._in_header = True  # of the next request, should one follow
+        self._header_bytes = 0
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:

@@ -148,8 +148,9 @@ class CoreTwin:
         return {"peers": len(self.peers), "tracks": len(self.tracks)}
 
     def stop(self) -> None:
-        self.stopped = True
-        os.close(self._fd)
+        if not self.stopped:
+            self.stopped = True
+            os.close(self._fd)
 
     # --- what a test plays --------------------------------------------------------------------------
 

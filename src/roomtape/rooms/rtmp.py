@@ -102,6 +102,10 @@ class RtmpDoor:
         if held is not None:
             self._rooms.leave(held[2], reason)
 
+    async def settled(self) -> None:
+        """Return when every push asked about so far has its answer."""
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+
     async def _answer(self, conn: int, app: str, stream_key: str, address: str) -> None:
         try:
             who = parse(app, stream_key)
