@@ -176,7 +176,9 @@ class Stand:
         headers = self.headers(action, b"", method="GET", query=query, content_type=FORM, **changes)
         return await self.send("GET", headers, query=query)
 
-    def v1(self, action: str, flat: dict[str, str], method: str = "POST", **changes: str) -> dict[str, str]:
+    def v1(
+        self, action: str, flat: dict[str, str], method: str = "POST", path: str = "/", **changes: str
+    ) -> dict[str, str]:
         """The signed parameters of a v1 request; `changes` replace common ones, "" removes them."""
         common = {
             "Action": action,
@@ -190,7 +192,7 @@ class Stand:
             "Language": "en-US",
         } | changes
         parameters = {n: v for n, v in common.items() if v != ""} | flat
-        text = v1_string(method, HOST, "/", parameters)
+        text = v1_string(method, HOST, path, parameters)
         signature = v1_signature(self.key.secret_key.reveal(), text, parameters.get("SignatureMethod"))
         return parameters | {"Signature": signature}
 

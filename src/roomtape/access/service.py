@@ -125,13 +125,17 @@ class _Cache(Generic[V]):
     clock: Clock
     size: int = 4096
     _held: dict[Any, tuple[int, V]] = field(default_factory=dict)
+    _changes: int = 0
 
     async def get(self, key: Any, load: Callable[[], Awaitable[V]]) -> V:
         now = self.clock.monotonic_ns()
         held = self._held.get(key)
         if held is not None and now - held[0] < FRESH_S * 1_000_000_000:
             return held[1]
+        changes = self._changes
         value = await load()
+        if changes != self._changes:
+            return value  # read while somebody wrote: right for this caller, not for later ones
         if len(self._held) >= self.size:
             self._held.clear()
         self._held[key] = (now, value)
@@ -139,6 +143,7 @@ class _Cache(Generic[V]):
 
     def forget(self) -> None:
         self._held.clear()
+        self._changes += 1
 
 
 class Access:

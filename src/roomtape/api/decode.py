@@ -203,6 +203,11 @@ def _integer(kind: str, value: Any) -> int | None:
     return value if low <= value <= high else None
 
 
+def _text(value: str) -> str | None:
+    """A text that every store can hold: PostgreSQL has no NUL."""
+    return None if "\0" in value else value
+
+
 def _finite(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -216,14 +221,14 @@ def _finite(value: Any) -> float | None:
 _FROM_JSON: Mapping[str, Callable[[Any], Any]] = {
     "uint64": functools.partial(_integer, "uint64"),
     "int64": functools.partial(_integer, "int64"),
-    "string": lambda value: value if isinstance(value, str) else None,
+    "string": lambda value: _text(value) if isinstance(value, str) else None,
     "boolean": lambda value: value if isinstance(value, bool) else None,
     "float": _finite,
 }
 _FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
     "uint64": lambda text: _integer("uint64", int(text)) if _INTEGER.fullmatch(text) else None,
     "int64": lambda text: _integer("int64", int(text)) if _INTEGER.fullmatch(text) else None,
-    "string": str,
+    "string": lambda text: _text(str(text)),
     "boolean": _BOOLEANS.get,
     "float": lambda text: _finite(float(text)) if _FLOAT.fullmatch(text) else None,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -52,6 +52,7 @@ STEPS: tuple[Step, ...] = (
     steps.behaviour,
 )
 
+DISCARD_LIMIT = 64 * 1024 * 1024  # of a body that is too large: read on, so that the client reads the answer
 RESPONSE_LIMIT = 10 * 1024 * 1024
 MAX_TRACE_ID = 256
 
@@ -176,22 +177,30 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 async def _read_body(call: Call, receive: Receive) -> bool:
-    """Read the body up to its limit; False when the client went away."""
+    """Read the body up to its limit, and discard what is beyond; False when the client went away.
+
+    A client that is still sending when the connection closes would see that instead of the answer.
+    """
     limit = steps.body_limit(call.method, call.headers.get("content-type", ""))
     declared = call.headers.get("content-length", "")
-    if re.fullmatch(r"[0-9]{1,18}", declared) and int(declared) > limit:
-        call.too_large = True
+    length = int(declared) if re.fullmatch(r"[0-9]{1,18}", declared) else 0
+    call.too_large = length > limit
+    if length > DISCARD_LIMIT:
         return True
     body = bytearray()
+    received = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return False
-        body += message.get("body", b"")
-        if len(body) > limit:
+        piece = message.get("body", b"")
+        received += len(piece)
+        if received > limit:
             call.too_large = True
-            return True
-        if not message.get("more_body", False):
+            body.clear()
+        elif not call.too_large:
+            body += piece
+        if received > DISCARD_LIMIT or not message.get("more_body", False):
             break
     call.body = bytes(body)
     return True
@@ -233,6 +242,3 @@ def _trace_id(headers: Mapping[str, str]) -> str:
     """The caller's trace id, if it is one that can be echoed."""
     value = headers.get("x-tc-traceid", "")
     return value if len(value) <= MAX_TRACE_ID and value.isascii() and value.isprintable() else ""
-
-
-__all__: Sequence[str] = ("STEPS", "Gateway", "routes")

@@ -51,7 +51,7 @@ def at_most(name: str, count: int, what_en: str, what_zh: str) -> Text:
 _EN = {
     "uint64": "an integer from 0 to 18446744073709551615",
     "int64": "an integer from -9223372036854775808 to 9223372036854775807",
-    "string": "a string",
+    "string": "a string without NUL characters",
     "boolean": "true or false",
     "float": "a number",
     "list": "a list",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from roomtape.access.service import AddressRules
+from roomtape.api.gateway import routes
+from roomtape.api.services import Services
 from tests.support.api import FORM, HOST, Answer, Stand
 
 DELETE = "DeleteCloudRecording"
@@ -250,8 +257,6 @@ async def test_a_forwarded_host_counts_only_from_a_trusted_proxy(api: Stand) -> 
 
 
 async def test_many_failed_signatures_of_an_address_are_answered_late(api: Stand) -> None:
-    import asyncio
-
     for _ in range(100):
         assert (await api.call(DELETE, {}, secret_key="wrong")).code == "AuthFailure.SignatureFailure"
     late = asyncio.create_task(api.call(DELETE, {}, secret_key="wrong"))
@@ -547,8 +552,6 @@ async def test_a_published_action_that_is_not_built_says_so_after_all_checks(api
 
 
 async def test_the_service_has_six_seconds(api: Stand) -> None:
-    import asyncio
-
     async def forever(*_: object) -> str:
         await asyncio.Event().wait()
         return ""
@@ -623,3 +626,105 @@ async def test_a_policy_is_gone_as_soon_as_it_is_detached(api: Stand) -> None:
     assert key is not None
     await api.access.detach_policy(key.account.uin, "p")
     assert (await api.call(DELETE, task(api))).code == "AuthFailure.UnauthorizedOperation"
+
+
+# --- what is said about requests --------------------------------------------------------------------
+
+
+async def test_a_request_is_one_log_line_without_a_secret(api: Stand) -> None:
+    request = await api.create_request(PrivateMapKey="a-ticket-text")
+    request["StorageParams"]["CloudStorage"] |= {"AccessKey": "access-text", "SecretKey": "bucket-text"}
+    with structlog.testing.capture_logs() as lines:
+        answer = await api.call(
+            "CreateCloudRecording",
+            request,
+            extra={"x-tc-traceid": "t-1", "x-tc-requestclient": "SDK_PYTHON_3.1.193"},
+        )
+    (line,) = lines
+    assert line["action"] == "CreateCloudRecording"
+    assert (line["code"], line["request_id"]) == ("OK", answer.response["RequestId"])
+    assert (line["secret_id"], line["sdk_app_id"]) == (api.key.secret_id, api.app.sdk_app_id)
+    assert (line["address"], line["trace_id"], line["client"]) == (
+        *("203.0.113.7", "t-1", "SDK_PYTHON_3.1.193"),
+    )
+    shown = repr(lines)
+    for secret in ("a-ticket-text", "access-text", "bucket-text", request["UserSig"]):
+        assert secret not in shown
+    assert api.key.secret_key.reveal() not in shown
+
+
+async def test_a_fault_is_logged_with_its_request_and_without_its_parameters(api: Stand) -> None:
+    async def fail(*_: object) -> str:
+        raise RuntimeError("broken")
+
+    api.recording.create = fail  # type: ignore[method-assign]
+    request = await api.create_request()
+    with structlog.testing.capture_logs() as lines:
+        answer = await api.call("CreateCloudRecording", request)
+    fault = next(line for line in lines if line["event"] == "action failed")
+    assert fault["request_id"] == answer.response["RequestId"]
+    assert request["UserSig"] not in repr(lines)
+
+
+async def test_requests_are_counted_by_action_and_code(api: Stand) -> None:
+    def count(action: str, code: str) -> float:
+        labels = {"action": action, "code": code}
+        return REGISTRY.get_sample_value("roomtape_api_requests_total", labels) or 0.0
+
+    before = count(DELETE, "ResourceNotFound"), count("unknown", "InvalidAction")
+    await api.call(DELETE, task(api))
+    await api.call("MadeUp", {})
+    after = count(DELETE, "ResourceNotFound"), count("unknown", "InvalidAction")
+    assert after == (before[0] + 1, before[1] + 1)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(
+    method=st.sampled_from(["GET", "POST"]),
+    body=st.binary(max_size=200),
+    query=st.binary(max_size=60),
+    names=st.dictionaries(
+        st.sampled_from(
+            [
+                "authorization",
+                "content-type",
+                "x-tc-action",
+                "x-tc-version",
+                "x-tc-timestamp",
+                "content-length",
+            ]
+        ),
+        st.text(st.characters(max_codepoint=255), max_size=40)
+        | st.sampled_from(
+            ["application/json", FORM, "multipart/form-data; boundary=b", DELETE, "2019-07-22"]
+        ),
+    ),
+)
+def test_whatever_arrives_the_answer_has_its_form(
+    api: Stand, method: str, body: bytes, query: bytes, names: dict[str, str]
+) -> None:
+    api.config.limits.per_address = 10**9
+    loop = asyncio.new_event_loop()  # nothing here reaches the database, whose loop is another
+    try:
+        answer = loop.run_until_complete(api.send(method, {"host": HOST} | names, body, query))
+    finally:
+        loop.close()
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.code not in ("OK", "InternalError")
+    assert answer.message
+    assert answer.response["RequestId"]
+
+
+async def test_prefixes_of_the_path_are_routes_and_may_be_signed(api: Stand) -> None:
+    api.config.api.path_prefixes = ["trtc-api/", "/"]
+    services = Services(api.db, api.clock, api.access, api.recording)
+    assert [route.path for route in routes(services, api.config)] == ["/", "/trtc-api"]
+    body = json.dumps(task(api)).encode()
+    assert (await api.send("POST", api.headers(DELETE, body), body, path="/trtc-api")).code == (
+        "ResourceNotFound"
+    )
+    flat = {"SdkAppId": str(api.app.sdk_app_id), "TaskId": "x"}
+    form = urlencode(api.v1(DELETE, flat, path="/trtc-api")).encode()
+    headers = {"host": HOST, "content-type": FORM}
+    assert (await api.send("POST", headers, form, path="/trtc-api")).code == "ResourceNotFound"
+    assert (await api.send("POST", headers, form, path="/else")).code == "AuthFailure.SignatureFailure"

@@ -187,3 +187,14 @@ async def test_every_action_of_the_sdk_is_known(served: tuple[Stand, str]) -> No
         assert error.get_code() not in ("InvalidAction", "InternalError"), name
     error = await refusal(lambda params: sdk.call_json("Nonsense", params), {})
     assert error.get_code() == "InvalidAction"
+
+
+async def test_a_body_that_is_too_large_is_told_so_to_a_client_that_is_still_sending(
+    served: tuple[Stand, str],
+) -> None:
+    api, endpoint = served
+    sdk = client(api, endpoint)
+    error = await refusal(
+        lambda params: sdk.call_json("DeleteCloudRecording", params), {"A": "x" * 12_000_000}
+    )
+    assert error.get_code() == "RequestSizeLimitExceeded"
