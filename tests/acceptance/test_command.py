@@ -151,3 +151,20 @@ def test_recordings_are_started_shown_and_stopped_by_the_command(stack: Stack) -
     assert shown["spec"]["output_format"] == 1
     assert json.loads(stack.cli("record", "stop", task, "--json")) == {"TaskId": task}
     until("it has ended", lambda: task in stack.cli("record", "list", "--status", "exited"))
+
+
+def test_operator_pages_show_the_recording_and_nothing_that_is_secret(stack: Stack) -> None:
+    task = stack.cli("record", "start", "watched", "--robot", "rec_watched").strip()
+    status, page = stack.http("/console")
+    assert status == 200
+    assert task.encode() in page
+    status, page = stack.http(f"/console/recordings/{task}")
+    assert (status, b"watched" in page) == (200, True)
+    assert stack.http("/console/recordings/nothing")[0] == 404
+    for name in ("secret_key", "app_secret_key", "callback_key"):
+        assert stack.dev[name].encode() not in page
+    host = {"Host": "rebound.example"}
+    request = urllib.request.Request(f"{stack.dev['http_url']}/console", headers=host)
+    with pytest.raises(OSError, match="403"):
+        urllib.request.urlopen(request, timeout=10)
+    stack.cli("record", "stop", task)

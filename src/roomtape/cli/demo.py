@@ -28,6 +28,7 @@ ROOM = "demo"
 ROBOT = "recorder"
 PEOPLE = {"alice": "whip", "bob": "rtmp"}
 START_S, UP_S, END_S = 60.0, 30.0, 90.0
+CALLBACKS = ("room", "media", "record")
 WANTED = (301, 303, 307, 304, 302, 310)
 NAMES = {
     301: "recorder started", 302: "recorder left", 303: "upload started", 304: "playlist stored",
@@ -132,7 +133,7 @@ class Job:
         receiver = Receiver("127.0.0.1", 0, self.dev.callback_key, self.inbox.put)
         people: list[subprocess.Popen[str]] = []
         try:
-            self._aim_callbacks(receiver.url)
+            before = self._aim_callbacks(dict.fromkeys(CALLBACKS, receiver.url))
             for user, kind in PEOPLE.items():
                 people.append(self._publisher(user, kind))
             _until("all four tracks in the room", self._all_tracks, UP_S)
@@ -158,11 +159,15 @@ class Job:
             self.inbox.wait(task_id, 302, END_S)
         finally:
             receiver.close()
+            self._aim_callbacks(dict.fromkeys(CALLBACKS, "") | before)
         return self._report(task_id, recorded_s, killed, last, as_json)
 
-    def _aim_callbacks(self, url: str) -> None:
-        urls = dict.fromkeys(("room", "media", "record"), url)
-        Admin(self.data_dir).patch(f"/apps/{self.dev.sdk_app_id}", urls=urls)
+    def _aim_callbacks(self, urls: dict[str, str]) -> dict[str, str]:
+        """Set the application's callback URLs; returns those it had."""
+        admin, path = Admin(self.data_dir), f"/apps/{self.dev.sdk_app_id}"
+        before: dict[str, str] = admin.get(path)["callback_urls"]
+        admin.patch(path, urls=urls)
+        return before
 
     def _publisher(self, user: str, kind: str) -> subprocess.Popen[str]:
         sig = self._sig(user)

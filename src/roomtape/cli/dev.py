@@ -59,6 +59,8 @@ def banner(config: Config) -> Callable[[ServerReport], None]:
         http_url = http_url_of(report)
         endpoint = http_url if not report.tls else http_url.removeprefix("https://")
         room, user = "demo", "alice"
+        default = config.data_path == place.DEFAULT.absolute()
+        data_flag = "" if default else f" --data-dir {config.data_path}"
         print(
             f"""
 roomtape dev is ready (pid {os.getpid()}), data in {config.data_path}
@@ -67,6 +69,7 @@ roomtape dev is ready (pid {os.getpid()}), data in {config.data_path}
   RTMP              rtmp://{report.rtmp_host}:{report.rtmp_port}/push/<room>
   WebRTC media      {", ".join(report.webrtc_addrs)}
   Console           {http_url}/console
+  Browser demo      {http_url}/demo/
 
   SdkAppId          {keys.sdk_app_id}
   SecretId          {keys.secret_id}
@@ -84,9 +87,7 @@ Call the API with any official SDK or with tccli:
 Publish from OBS or FFmpeg (room {room!r}, user {user!r}):
 
   WHIP    {http_url}/v2/pub/{keys.sdk_app_id}/{room}?SessionID={user}
-          bearer token: roomtape usersig issue {user}
-  Watch   {http_url}/demo/
-
+          bearer token: roomtape usersig issue {user}{data_flag}
 Stop with Ctrl-C.
 """,
             flush=True,

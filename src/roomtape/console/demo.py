@@ -20,8 +20,8 @@ from roomtape.console.guard import plain_host
 EXPIRE_S = 3600
 USER = re.compile(r"[A-Za-z0-9_-]{1,32}")
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self' blob:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 KINDS = {"html": "text/html; charset=utf-8", "js": "text/javascript", "css": "text/css"}
 

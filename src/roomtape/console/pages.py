@@ -21,15 +21,19 @@ from roomtape.console.admin import Administration
 from roomtape.console.guard import operator
 from roomtape.version import version
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
+)
 REFRESH_S = 5
+LONG = 24  # characters of a cell that may be broken
 STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
 body { margin: 0 auto; max-width: 80rem; padding: 1rem }
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-bottom: 0 }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem }
 th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8884 }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere }
+td { font-variant-numeric: tabular-nums; white-space: nowrap }
+.long { white-space: normal; overflow-wrap: anywhere }
 .none { opacity: .6 }
 """
 
@@ -170,10 +174,11 @@ def _table(
     for row in rows:
         cells = []
         for name in names:
-            text = escape(cell(name, row.get(name)))
+            plain = cell(name, row.get(name))
+            text = escape(plain)
             if name == linked and link is not None:
                 text = f'<a href="{escape(link(row))}">{text}</a>'
-            cells.append(f"<td>{text}</td>")
+            cells.append(f'<td class="long">{text}</td>' if len(plain) > LONG else f"<td>{text}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
     body = f"<table><tr>{head}</tr>{''.join(lines)}</table>" if rows else '<p class="none">none</p>'
     return f"<h2>{escape(title)}</h2>{body}"
@@ -196,7 +201,7 @@ def cell(name: str, value: Any) -> str:
 
 def _response(title: str, body: str, status: int = 200) -> Response:
     page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">'
         f'<meta http-equiv="refresh" content="{REFRESH_S}"><title>{escape(title)} · roomtape</title>'
         f'<style>{STYLE}</style></head><body><nav><a href="/console">roomtape {escape(version())}</a></nav>'
         f"<h1>{escape(title)}</h1>{body}</body></html>"

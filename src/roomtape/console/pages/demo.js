@@ -30,9 +30,9 @@ async function open(kind, user, query, prepare) {
   }
   await pc.setRemoteDescription({ type: "answer", sdp: text });
   const location = new URL(answer.headers.get("Location"), window.location.href);
-  const end = async () => {
-    pc.close();
+  const end = async () => { // the DELETE first: a closed connection has no session left to end
     await fetch(location, { method: "DELETE", headers: { Authorization: `Bearer ${user_sig}` }, keepalive: true });
+    pc.close();
   };
   return { pc, end };
 }
@@ -160,6 +160,7 @@ function wire(name, start, startButton, endButton) {
     clearInterval(session.timer);
     $(endButton).disabled = true;
     $(startButton).disabled = false;
+    delete sessions[name];
     await session.end();
     say(name, "not connected");
   });
