@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from roomtape.access import usersig
 from roomtape.access.service import Access
 from roomtape.clock import ManualClock
+from roomtape.control.channel import Unpacker, pack
 from roomtape.control.messages import (
     Assign,
     FileReady,
@@ -55,13 +56,14 @@ NO_DISK_LIMITS = DiskRules(refuse=(0, 0), warn=(0, 0), pause=(0, 0), task_reserv
 class ScriptedWorker:
     """One worker in the pool; it says what the test tells it to say."""
 
-    def __init__(self, pool: Workers, index: int = 0, pid: int = 4711) -> None:
-        self._pool = pool
+    def __init__(self, pool: Workers | None, index: int = 0, pid: int = 4711) -> None:
         self._arrived: list[ToWorker] = []
         self._news = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
         self.closed = False
-        self.worker: Worker = pool.joined(Hello(index=index, pid=pid), self)
+        if pool is not None:
+            self._pool = pool
+            self.worker: Worker = pool.joined(Hello(index=index, pid=pid), self)
 
     def send(self, message: ToWorker) -> None:
         self._arrived.append(message)
@@ -163,6 +165,40 @@ class ScriptedWorker:
         self.say(ready)
         self.say(Finalised(task_id=job.task_id, epoch=job.epoch, job=job.job))
         return ready
+
+
+class SocketWorker(ScriptedWorker):
+    """The same over the control socket, as a process of its own would be."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    @classmethod
+    async def connect(cls, path: Path, index: int = 0) -> SocketWorker:
+        worker = cls()
+        reader, worker._writer = await asyncio.open_unix_connection(str(path))
+        worker.say(Hello(index=index, pid=4711))
+        worker._reading = asyncio.create_task(worker._read(reader))
+        return worker
+
+    def say(self, message: ToServer) -> None:
+        self._writer.write(pack(message))
+
+    async def end(self) -> None:
+        """Close the connection, as the process's end does."""
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+        self._writer.close()
+        await self._writer.wait_closed()
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        unpacker = Unpacker.at_worker()
+        while chunk := await reader.read(65536):
+            for message in unpacker.feed(chunk):
+                self.send(message)
+
+    _writer: asyncio.StreamWriter
+    _reading: asyncio.Task[None]
 
 
 @dataclass

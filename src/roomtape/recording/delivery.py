@@ -24,8 +24,8 @@ from roomtape.clock import Clock
 from roomtape.recording import events, playlist
 from roomtape.recording.pieces_table import key_of
 from roomtape.recording.spec import HLS, KEEPS_HLS, CloudStorageSpec
-from roomtape.recording.task import Task, TaskSettings
-from roomtape.state.database import Database, DatabaseUnavailable, origin
+from roomtape.recording.task import TOPIC, Task, TaskSettings
+from roomtape.state.database import Database, DatabaseUnavailable, announce, origin
 from roomtape.state.schema import files, final_jobs, outputs, pieces, tasks, uploads
 from roomtape.storage.spool import Spool
 from roomtape.storage.stores import LocalBuckets, ObjectStore, StoreError
@@ -417,6 +417,7 @@ class _Ending:
         return int(count or 0)
 
     async def _update(self, **values: object) -> None:
+        announce(self._conn, TOPIC)
         await self._conn.execute(
             sa.update(tasks).where(tasks.c.task_id == self._task.task_id).values(**values)
         )

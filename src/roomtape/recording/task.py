@@ -19,6 +19,7 @@ from roomtape.rooms.names import RoomName
 from roomtape.secret import Secret
 
 State = Literal["idle", "in_progress", "exited", "gone"]
+TOPIC = "recordings"  # announced by every commit that changes where a task stands
 NO_SECRET = Secret("")
 _APART = ("user_sig", "private_map_key", "storage", "lists")
 
