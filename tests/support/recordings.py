@@ -87,16 +87,18 @@ class Rig:
     plan: say.RecordingPlan
     epoch: int = 0
     new_stretch: bool = False
+    real_core: bool = False  # somebody else serves tap.sock
     stop_at_ns: int | None = None
     env: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
         run = self.data_dir / "run"
-        run.mkdir(parents=True)
+        run.mkdir(parents=True, exist_ok=True)
         self.spool = self.data_dir / "spool" / TASK
         self.log: IO[bytes] = (self.data_dir / "worker.log").open("ab")
-        self.core = FakeCore(str(run / "tap.sock"), now_ns=TASK0_NS)
+        if not self.real_core:
+            self.core = FakeCore(str(run / "tap.sock"), now_ns=TASK0_NS)
         self.server = FakeServer(str(run / "control.sock"), self._assign)
 
     def _assign(self) -> list[say.ToWorker]:
@@ -146,7 +148,8 @@ class Rig:
         if self.process is not None and self.process.poll() is None:
             self.kill_worker()
         self.server.__exit__()
-        self.core.close()
+        if not self.real_core:
+            self.core.close()
         self.log.close()
 
 
