@@ -467,6 +467,45 @@ fn the_end_of_a_track_comes_behind_its_last_frame() {
     assert_eq!(order, vec!["batch 3", "stop Closed", "batch 0"]);
 }
 
+fn stops(deliveries: &[Delivery]) -> usize {
+    let is_stop = |d: &&Delivery| {
+        matches!(
+            d,
+            Delivery::Track {
+                event: TrackEvent::Stop,
+                ..
+            }
+        )
+    };
+    deliveries.iter().filter(is_stop).count()
+}
+
+#[test]
+fn the_end_is_told_once_to_whoever_decides_when() {
+    // One that reads only after the end gets the frames, then the end.
+    let mut b = Bench::new(ROOMY);
+    b.logs.open(0, R, spec("task", true));
+    b.sounds(0, 3);
+    b.stop(SOUND);
+    assert_eq!(stops(&b.take(R)), 0, "it may want the frames first");
+    b.logs.read(b.now, R, SOUND, -1, 0).unwrap();
+    let got = b.take(R);
+    assert_eq!((frames(&got).len(), stops(&got)), (3, 1));
+    b.logs.tick(b.now);
+    assert_eq!(stops(&b.take(R)), 0);
+    // One that declines is told then; one that never decides after two seconds.
+    let mut b = Bench::new(ROOMY);
+    b.logs.open(0, R, spec("task", true));
+    b.stop(SOUND);
+    b.stop(PICTURE);
+    b.logs.unread(0, R, SOUND);
+    assert_eq!(stops(&b.take(R)), 1);
+    b.now = 2_000 * MS;
+    b.logs.tick(b.now);
+    b.logs.tick(b.now);
+    assert_eq!(stops(&b.take(R)), 1);
+}
+
 #[test]
 fn an_ended_track_waits_for_its_reader_and_then_goes() {
     let mut b = Bench::new(ROOMY);

@@ -220,21 +220,37 @@ impl Logs {
             cause,
             told_ns: now,
         });
-        let room_key = track.info().room.clone();
-        let Some(room) = self.rooms.get(&room_key) else {
+        self.tell_stop(now, id);
+    }
+
+    /// Tells of a track's end, once: one that reads it behind its last frame, one that has not
+    /// decided yet when it has, or when it has had time enough.
+    fn tell_stop(&mut self, now: i64, id: TrackId) {
+        let Some(track) = self.tracks.get(&id) else {
+            return;
+        };
+        let Some(stopped) = track.stopped else { return };
+        let Some(room) = self.rooms.get(&track.info().room) else {
             return;
         };
         for key in &room.readers {
             let Some(reader) = self.readers.get_mut(key) else {
                 continue;
             };
-            // One that reads the track is told behind its last frame; the others now.
-            if !matches!(reader.tracks.get(&id), Some(Interest::Reading(_))) {
-                reader
-                    .told
-                    .push_back((id, TrackEvent::Stop, at_ns, Some(cause)));
+            match reader.tracks.get(&id) {
+                Some(Interest::Reading(reading)) if !reading.stop_told => {
+                    self.urgent.insert(*key);
+                    continue;
+                }
+                Some(Interest::Reading(_)) => continue,
+                None if now - reader.opened_ns.max(track.known_ns) < DECIDE_NS => continue,
+                Some(Interest::Declined) | None => {}
             }
-            self.urgent.insert(*key);
+            if reader.stops.insert(id) {
+                let (at_ns, cause) = (stopped.at_ns, Some(stopped.cause));
+                reader.told.push_back((id, TrackEvent::Stop, at_ns, cause));
+                self.urgent.insert(*key);
+            }
         }
     }
 
@@ -318,6 +334,9 @@ impl Logs {
             reader
                 .shown
                 .insert(*id, track.config_at(track.first_seq()).0);
+            if track.stopped.is_some() {
+                reader.stops.insert(*id);
+            }
             views.push(TrackView::of(track));
         }
         self.timers.insert((reader.next_flush_ns, key));
@@ -426,6 +445,7 @@ impl Logs {
         if let Some(memory) = reader.memory(&mut self.memories) {
             memory.positions.insert(id, Position::Declined);
         }
+        self.tell_stop(now, id);
         self.trim_one(now, id);
     }
 
@@ -680,6 +700,8 @@ impl Logs {
             if let Some(reader) = self.readers.get_mut(&key) {
                 // What was told about it and not sent yet would have nothing to show.
                 reader.told.retain(|(told, ..)| *told != id);
+                reader.stops.remove(&id);
+                reader.shown.remove(&id);
                 if let Some(Interest::Reading(old)) = reader.tracks.remove(&id) {
                     reader.outstanding -= old.outstanding;
                 }
@@ -709,6 +731,7 @@ impl Logs {
         }
         let ids: Vec<_> = self.tracks.keys().copied().collect();
         for id in ids {
+            self.tell_stop(now, id);
             self.trim_one(now, id);
         }
     }

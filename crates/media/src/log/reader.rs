@@ -1,6 +1,6 @@
 //! One reader of the log: what it wants, what it was sent, what it owes.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::track::{Entry, TrackLog};
@@ -218,6 +218,8 @@ pub(super) struct Reader {
     pub tracks: BTreeMap<TrackId, Interest>,
     /// The configuration each track was shown with last, by the frame it began with.
     pub shown: HashMap<TrackId, u64>,
+    /// Ended tracks it does not read and knows to be ended.
+    pub stops: HashSet<TrackId>,
     /// News of tracks not yet sent.
     pub told: VecDeque<(TrackId, TrackEvent, i64, Option<StopCause>)>,
     pub next_flush_ns: i64,
@@ -240,6 +242,7 @@ impl Reader {
             credit: spec.credit.max(1),
             tracks: BTreeMap::new(),
             shown: HashMap::new(),
+            stops: HashSet::new(),
             told: VecDeque::new(),
             next_flush_ns: now + flush_ns,
             flush_asked: false,
