@@ -15,12 +15,14 @@ import pytest
 
 from roomtape.recording import journal as journal_module
 from roomtape.recording.journal import (
+    SYNC_TOGETHER,
     DiskFull,
     Journal,
     OutputHead,
     Packet,
     StreamHead,
     SyncFailed,
+    sync_together,
     ticks_to_ns,
 )
 
@@ -354,6 +356,54 @@ def test_a_disk_that_refuses_the_copy_too_is_an_error(
     monkeypatch.setattr(journal_module, "_fdatasync", synced.append)
     journal.sync()
     assert len(synced) == 1  # it was not forgotten
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_many_journals_are_synced_by_one_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    journals = {str(n): declared(tmp_path / str(n)) for n in range(SYNC_TOGETHER + 4)}
+    for journal in journals.values():
+        journal.append([sound(0)], {})
+    synced: list[int] = []
+    whole: list[Path] = []
+    monkeypatch.setattr(journal_module, "_fdatasync", synced.append)
+    real = journal_module._syncfs
+
+    def syncfs(directory: Path) -> None:
+        whole.append(directory)
+        if refused:
+            raise OSError(errno.EIO, "I/O error")
+        real(directory)
+
+    monkeypatch.setattr(journal_module, "_syncfs", syncfs)
+    assert sync_together(journals) == []
+    assert len(whole) == 1
+    assert len(synced) == (len(journals) if refused else 0)
+    assert all(journal.unsynced == 0 for journal in journals.values())
+
+    for key in list(journals)[:3]:
+        journals[key].append([sound(1)], {})
+    sync_together(journals)
+    assert len(whole) == 1  # a few files go one by one
+    assert len(synced) == (len(journals) + 3 if refused else 3)
+
+
+def test_one_journal_that_cannot_be_synced_does_not_hide_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journals = {name: declared(tmp_path / name) for name in "abc"}
+    for journal in journals.values():
+        journal.append([sound(0)], {})
+    bad = (tmp_path / "b" / "1-0.j").stat().st_ino
+
+    def refuse_one(fd: int) -> None:
+        if os.fstat(fd).st_ino == bad or os.readlink(f"/proc/self/fd/{fd}").endswith("/.tmp-1-0.j"):
+            raise OSError(errno.EIO, "I/O error")
+
+    monkeypatch.setattr(journal_module, "_fdatasync", refuse_one)
+    assert [key for key, _ in sync_together(journals)] == ["b"]
+    assert [journal.unsynced for journal in journals.values()] == [0, 1, 0]
 
 
 def test_an_undeclared_stream_is_refused(tmp_path: Path) -> None:
