@@ -29,7 +29,7 @@ from roomtape.access.errors import (
     UnknownApp,
     UnknownKey,
 )
-from roomtape.access.policies import BadPolicy, Policy
+from roomtape.access.policies import BadPolicy, Decision, Policy
 from roomtape.access.tickets import ALL_RIGHTS, Right, RoomType
 from roomtape.clock import Clock
 from roomtape.secret import Secret
@@ -294,6 +294,22 @@ class Access:
                 .order_by(policies.c.id)
             )
             return {row.name: row.document for row in rows}
+
+    async def would_allow(
+        self, uin: int, action: str, sdk_app_id: int | None = None, address: str = ""
+    ) -> Decision:
+        """What the account's policies say of a call made now. Raises UnknownAccount."""
+        account = next((a for a in await self.accounts() if a.uin == uin), None)
+        if account is None:
+            raise UnknownAccount(f"There is no account {uin}.")
+        caller = cam.Caller(
+            uin=uin,
+            owner_uin=account.root_uin,
+            app_id=account.app_id,
+            address=address,
+            now_s=self._clock.now_ms() / 1000,
+        )
+        return cam.decide(await self.policies(uin), caller, action, sdk_app_id)
 
     # --- applications -----------------------------------------------------------------------------
 

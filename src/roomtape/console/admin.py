@@ -74,6 +74,36 @@ class KeyChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     disabled: bool
 
 
+class NewUser(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A sub-user; without an owner, of the first account."""
+
+    name: str = ""
+    owner_uin: int | None = None
+
+
+class AccountChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    blocked: bool
+
+
+class NewPolicy(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Without a document, the preset of that name."""
+
+    name: str
+    document: dict[str, Any] | None = None
+
+
+class PolicyName(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    name: str
+
+
+class Attempt(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A call as it might come: would it be allowed?"""
+
+    action: str
+    sdk_app_id: int | None = None
+    address: str = ""
+
+
 class NewTicket(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     sdk_app_id: int
     user: str
@@ -113,6 +143,13 @@ def routes(administration: Administration) -> list[Route]:
         route("/keys", "GET", list_keys),
         route("/keys", "POST", create_key),
         route("/keys/{secret_id}", "PATCH", change_key),
+        route("/accounts", "GET", list_accounts),
+        route("/accounts", "POST", create_user),
+        route("/accounts/{uin:int}", "PATCH", change_account),
+        route("/accounts/{uin:int}/policies", "GET", list_policies),
+        route("/accounts/{uin:int}/policies", "POST", attach_policy),
+        route("/accounts/{uin:int}/policies/detach", "POST", detach_policy),
+        route("/accounts/{uin:int}/policies/test", "POST", try_policies),
         route("/usersig", "POST", issue_ticket),
         route("/rooms", "GET", list_rooms),
         route("/rooms/{sdk_app_id:int}/{room_type}/{room_id}", "GET", show_room),
@@ -220,6 +257,65 @@ async def change_key(admin: Administration, request: Request) -> Any:
     change = msgspec.json.decode(await request.body(), type=KeyChange)
     await admin.access.disable_key(secret_id, change.disabled)
     return {"secret_id": secret_id, "disabled": change.disabled}
+
+
+async def list_accounts(admin: Administration, request: Request) -> Any:
+    return [
+        {
+            "uin": account.uin,
+            "owner_uin": account.owner_uin,
+            "name": account.name,
+            "blocked": account.blocked,
+            "policies": list(await admin.access.attached_policies(account.uin)),
+        }
+        for account in await admin.access.accounts()
+    ]
+
+
+async def create_user(admin: Administration, request: Request) -> Any:
+    wanted = msgspec.json.decode(await request.body(), type=NewUser)
+    owner_uin = wanted.owner_uin or await _first_account(admin)
+    user = await admin.access.create_account(wanted.name, owner_uin=owner_uin)
+    return {"uin": user.uin, "owner_uin": owner_uin, "name": user.name}
+
+
+async def change_account(admin: Administration, request: Request) -> Any:
+    uin = request.path_params["uin"]
+    change = msgspec.json.decode(await request.body(), type=AccountChange)
+    await admin.access.block_account(uin, change.blocked)
+    return {"uin": uin, "blocked": change.blocked}
+
+
+async def list_policies(admin: Administration, request: Request) -> Any:
+    attached = await admin.access.attached_policies(request.path_params["uin"])
+    return [{"name": name, "document": document} for name, document in attached.items()]
+
+
+async def attach_policy(admin: Administration, request: Request) -> Any:
+    uin = request.path_params["uin"]
+    wanted = msgspec.json.decode(await request.body(), type=NewPolicy)
+    await admin.access.attach_policy(uin, wanted.name, wanted.document)
+    return {"uin": uin, "policies": list(await admin.access.attached_policies(uin))}
+
+
+async def detach_policy(admin: Administration, request: Request) -> Any:
+    uin = request.path_params["uin"]
+    wanted = msgspec.json.decode(await request.body(), type=PolicyName)
+    await admin.access.detach_policy(uin, wanted.name)
+    return {"uin": uin, "policies": list(await admin.access.attached_policies(uin))}
+
+
+async def try_policies(admin: Administration, request: Request) -> Any:
+    """Whether the account's policies would let a call pass; the owner of the application is not asked."""
+    uin = request.path_params["uin"]
+    attempt = msgspec.json.decode(await request.body(), type=Attempt)
+    decision = await admin.access.would_allow(uin, attempt.action, attempt.sdk_app_id, attempt.address)
+    return {
+        "uin": uin,
+        "action": attempt.action,
+        "sdk_app_id": attempt.sdk_app_id,
+        "decision": decision.value,
+    }
 
 
 async def issue_ticket(admin: Administration, request: Request) -> Any:
