@@ -16,6 +16,9 @@ use crate::reorder::{Ordered, Reorder, AUDIO_WINDOW, VIDEO_WINDOW};
 
 /// Frames wait this long for the track's first sender report; then arrival times must do.
 pub const REPORT_PATIENCE: Duration = Duration::from_secs(2);
+/// Even with a report they wait this long after the track's start, so that one late packet at the
+/// beginning does not set the clock (its error could be taken back at 5 ms per second only).
+pub const SETTLE: Duration = Duration::from_millis(500);
 
 enum Depack {
     H264(H264Depack),
@@ -96,17 +99,19 @@ impl Assembler {
         }
     }
 
-    /// Stamps the frames and gives them away, unless the clock is still to be learnt.
+    /// Stamps the frames and gives them away, unless the clock is still to be learnt; `age` is the
+    /// time since the track's first packet.
     pub fn release(
         &mut self,
         clock: &mut TrackClock,
         peer: &PeerClock,
         base: ClockBase,
-        patience_over: bool,
+        age: Duration,
         now: Instant,
     ) -> Round {
         let mut round = Round::default();
-        if !(clock.has_report() || patience_over) {
+        let settled = clock.has_report() && age >= SETTLE;
+        if !settled && age < REPORT_PATIENCE {
             return round;
         }
         let now_ns = base.ns(now);

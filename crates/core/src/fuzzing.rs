@@ -20,7 +20,9 @@ pub fn offer(sdp: &str) {
             let text = offer.to_sdp();
             let _ = fragment_of_answer(&text);
             let _ = offer.codec_config();
-            let _ = offer.with_credentials("abcd", "0123456789abcdef01234567").credentials();
+            let _ = offer
+                .with_credentials("abcd", "0123456789abcdef01234567")
+                .credentials();
         }
     }
 }

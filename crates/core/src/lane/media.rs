@@ -10,7 +10,7 @@ use str0m::rtp::{RtpPacket, Ssrc};
 use roomtape_media::{Codec, Frame, StopCause, TapInput, TrackId, TrackInfo};
 
 use super::{is_forwardable, Event, Lane};
-use crate::assemble::{Assembler, REPORT_PATIENCE};
+use crate::assemble::{Assembler, REPORT_PATIENCE, SETTLE};
 use crate::clock::PeerClock;
 use crate::gop::SourcePacket;
 use crate::pack;
@@ -166,7 +166,9 @@ impl Lane {
         if track.source.is_some() && self.demanded.contains(&info.room) {
             track.assembler = Some(Assembler::new(id, info.kind, info.codec));
         }
-        self.track_timers.push(Reverse((now + REPORT_PATIENCE, id)));
+        for wait in [SETTLE, REPORT_PATIENCE] {
+            self.track_timers.push(Reverse((now + wait, id)));
+        }
         self.tracks.insert(id, track);
         self.rooms
             .entry(info.room.clone())
@@ -271,8 +273,8 @@ impl Lane {
         let Some(peer) = track.source.and_then(|(p, _)| self.peers.get(&p)) else {
             return;
         };
-        let patience_over = now >= track.started + REPORT_PATIENCE;
-        let round = assembler.release(&mut track.clock, &peer.clock, base, patience_over, now);
+        let age = now.saturating_duration_since(track.started);
+        let round = assembler.release(&mut track.clock, &peer.clock, base, age, now);
         let deadline = assembler.deadline();
         let broken = round.broken && track.info.kind.is_picture();
         for frame in round.frames {
@@ -374,7 +376,7 @@ impl Lane {
                 let clock = peer.map_or(&nobody, |p| &p.clock);
                 if let Some(assembler) = track.assembler.as_mut() {
                     frames = assembler
-                        .release(&mut track.clock, clock, base, true, now)
+                        .release(&mut track.clock, clock, base, REPORT_PATIENCE, now)
                         .frames;
                 }
             }

@@ -1,0 +1,163 @@
+//! Load: many WebRTC clients in one thread.
+//!
+//!     roomtape-bots publish URL --count 50 --seconds 20 --token T --pictures a.h264 --sounds a.opus20
+//!     roomtape-bots play URL --count 100 --seconds 20 --token T
+//!
+//! `{n}` in URL and token is the client's number. Pictures: an Annex B H.264 stream; sounds: 20 ms
+//! Opus packets, each led by its length (u16, big endian); both loop. One JSON object on stdout
+//! tells what was sent and received; a line "up" on it says that all are connected.
+
+mod bot;
+mod http;
+mod media;
+
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use bot::Bot;
+use media::Loop;
+use roomtape_io::clock::now_ns;
+use roomtape_io::poll::PollSet;
+
+struct Options {
+    publish: bool,
+    url: String,
+    token: String,
+    count: usize,
+    seconds: u64,
+    fps: u32,
+    pictures: Option<String>,
+    sounds: Option<String>,
+}
+
+fn options() -> Result<Options, String> {
+    let mut args = std::env::args().skip(1);
+    let publish = match args.next().as_deref() {
+        Some("publish") => true,
+        Some("play") => false,
+        _ => return Err("publish or play?".into()),
+    };
+    let mut options = Options {
+        publish,
+        url: args.next().ok_or("which URL?")?,
+        token: String::new(),
+        count: 1,
+        seconds: 10,
+        fps: 30,
+        pictures: None,
+        sounds: None,
+    };
+    while let Some(name) = args.next() {
+        let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
+        let number = || value.parse::<u64>().map_err(|e| format!("{name}: {e}"));
+        match name.as_str() {
+            "--token" => options.token = value,
+            "--count" => options.count = number()? as usize,
+            "--seconds" => options.seconds = number()?,
+            "--fps" => options.fps = number()? as u32,
+            "--pictures" => options.pictures = Some(value),
+            "--sounds" => options.sounds = Some(value),
+            _ => return Err(format!("what is {name}?")),
+        }
+    }
+    Ok(options)
+}
+
+fn file(path: Option<&String>) -> Result<Vec<u8>, String> {
+    match path {
+        Some(path) => std::fs::read(path).map_err(|e| format!("{path}: {e}")),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn run() -> Result<(), String> {
+    let options = options()?;
+    let media = if options.publish {
+        let (pictures, sounds) = (
+            file(options.pictures.as_ref())?,
+            file(options.sounds.as_ref())?,
+        );
+        Some(Loop::new(&pictures, &sounds, options.fps))
+    } else {
+        None
+    };
+    let mut bots: Vec<Bot> = Vec::new();
+    let mut poll = PollSet::default();
+    for n in 0..options.count {
+        let number = n.to_string();
+        let url = options.url.replace("{n}", &number);
+        let token = options.token.replace("{n}", &number);
+        let bot = Bot::join(&url, &token, media.clone()).map_err(|e| format!("client {n}: {e}"))?;
+        bots.push(bot);
+        turn(&mut bots, &mut poll, Instant::now());
+    }
+    let patience = Instant::now() + Duration::from_secs(30);
+    let is_up = |b: &Bot| b.counts.connected_after.is_some();
+    while !bots.iter().all(is_up) {
+        if Instant::now() > patience {
+            let up = bots.iter().filter(|b| is_up(b)).count();
+            return Err(format!("only {up} of {} are connected", bots.len()));
+        }
+        turn(
+            &mut bots,
+            &mut poll,
+            Instant::now() + Duration::from_millis(20),
+        );
+    }
+    println!("up");
+    let _ = std::io::stdout().flush();
+    let end = Instant::now() + Duration::from_secs(options.seconds);
+    while Instant::now() < end {
+        turn(&mut bots, &mut poll, end);
+    }
+    bots.iter_mut().for_each(Bot::count_losses);
+    let sum = |f: fn(&Bot) -> u64| bots.iter().map(f).sum::<u64>();
+    let ms = |f: fn(&Bot) -> Option<Duration>| {
+        let mut all: Vec<u128> = bots.iter().filter_map(f).map(|d| d.as_millis()).collect();
+        all.sort_unstable();
+        serde_json::json!({"median": all.get(all.len() / 2), "max": all.last(), "count": all.len()})
+    };
+    let report = serde_json::json!({
+        "clients": bots.len(),
+        "dead": sum(|b| u64::from(b.dead)),
+        "sent_packets": sum(|b| b.counts.sent_packets),
+        "received_packets": sum(|b| b.counts.received_packets),
+        "received_bytes": sum(|b| b.counts.received_bytes),
+        "lost_packets": sum(|b| b.counts.lost_packets),
+        "keyframe_requests": sum(|b| b.counts.keyframe_requests),
+        "connected_ms": ms(|b| b.counts.connected_after),
+        "first_picture_ms": ms(|b| b.counts.first_picture_after),
+    });
+    println!("{report}");
+    Ok(())
+}
+
+/// Waits for the network or the next deadline, at most until `end`; then every client has its turn.
+fn turn(bots: &mut [Bot], poll: &mut PollSet, end: Instant) {
+    poll.clear();
+    let now = Instant::now();
+    let mut until = end;
+    for bot in bots.iter().filter(|b| !b.dead) {
+        poll.add(bot.socket.as_raw_fd(), false);
+        until = until.min(bot.next());
+    }
+    let left = until.saturating_duration_since(now).as_nanos() as i64;
+    let start = now_ns();
+    if let Err(error) = poll.wait(start, Some(start + left)) {
+        eprintln!("roomtape-bots: {error}");
+    }
+    let now = Instant::now();
+    for (place, bot) in bots.iter_mut().filter(|b| !b.dead).enumerate() {
+        if poll.readable(place) || bot.next() <= now {
+            bot.turn(now);
+        }
+    }
+}
+
+fn main() {
+    if let Err(message) = run() {
+        eprintln!("roomtape-bots: {message}");
+        std::process::exit(1);
+    }
+}

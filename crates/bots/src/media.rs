@@ -1,0 +1,92 @@
+//! What the publishers send: a file of pictures and a file of sound, packed once, in a loop.
+
+use std::sync::Arc;
+
+use roomtape_core::{h264_payloads, nal_units};
+
+/// A loop of media, ready to be sent.
+#[derive(Clone, Default)]
+pub struct Loop {
+    /// Payloads of each picture.
+    pub pictures: Arc<Vec<Vec<Arc<[u8]>>>>,
+    /// One packet per 20 ms.
+    pub sounds: Arc<Vec<Arc<[u8]>>>,
+    pub fps: u32,
+}
+
+/// Access units of an Annex B stream: a new one begins at a delimiter, a parameter set, or the
+/// first slice of a picture once the unit before has a slice.
+pub fn access_units(stream: &[u8]) -> Vec<Vec<u8>> {
+    let mut units: Vec<Vec<u8>> = Vec::new();
+    let mut has_slice = true;
+    for nal in nal_units(stream) {
+        let kind = nal[0] & 0x1f;
+        let slice = matches!(kind, 1 | 5);
+        let first = slice && nal.get(1).is_some_and(|b| b & 0x80 != 0);
+        if has_slice && (first || matches!(kind, 6..=9)) {
+            units.push(Vec::new());
+            has_slice = false;
+        }
+        has_slice |= slice;
+        if let Some(unit) = units.last_mut() {
+            unit.extend_from_slice(&[0, 0, 0, 1]);
+            unit.extend_from_slice(nal);
+        }
+    }
+    units
+}
+
+/// Packets of a file in which each is led by its length (u16, big endian).
+pub fn packets(file: &[u8]) -> Vec<Arc<[u8]>> {
+    let mut rest = file;
+    let mut out = Vec::new();
+    while let [a, b, tail @ ..] = rest {
+        let size = usize::from(u16::from_be_bytes([*a, *b]));
+        let Some(packet) = tail.get(..size) else {
+            break;
+        };
+        out.push(packet.into());
+        rest = &tail[size..];
+    }
+    out
+}
+
+impl Loop {
+    pub fn new(pictures: &[u8], sounds: &[u8], fps: u32) -> Loop {
+        let pictures = access_units(pictures)
+            .iter()
+            .map(|u| h264_payloads(u))
+            .collect();
+        Loop {
+            pictures: Arc::new(pictures),
+            sounds: Arc::new(packets(sounds)),
+            fps,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_cut_at_its_pictures() {
+        let mut stream = Vec::new();
+        for nal in [
+            &[0x67u8, 1][..],
+            &[0x68, 2],
+            &[0x65, 0x88, 3],
+            &[0x65, 0x08, 4], // second slice of the same picture
+            &[0x41, 0x9a, 5],
+            &[0x06, 6],
+            &[0x41, 0x9a, 7],
+        ] {
+            stream.extend_from_slice(&[0, 0, 0, 1]);
+            stream.extend_from_slice(nal);
+        }
+        let units = access_units(&stream);
+        assert_eq!(units.len(), 3);
+        assert!(units[0].ends_with(&[0x65, 0x08, 4]));
+        assert_eq!(packets(&[0, 2, 7, 8, 0, 1, 9, 0, 5]).len(), 2);
+    }
+}
