@@ -33,7 +33,9 @@ def next_start(failures: int, age_s: float, give_up_after_s: float) -> float | N
     one exactly at `give_up_after_s`. With 60 s or less there is no later: the vendor's behaviour.
     """
     start = age_s if failures == 1 else age_s + RETRY_S
-    if start <= min(MINUTE_S, give_up_after_s):
+    # To the second, as the page counts: each attempt takes its milliseconds, and the eighth one comes
+    # at 60.05, which is still "60".
+    if int(start) <= min(MINUTE_S, give_up_after_s):
         return start
     if give_up_after_s <= MINUTE_S or age_s >= give_up_after_s:
         return None

@@ -45,7 +45,12 @@ def test_no_attempt_starts_before_the_last_ended_or_later_than_give_up(
 ) -> None:
     starts = _starts(takes_s, give_up_s)
     assert all(later >= earlier + takes_s for earlier, later in pairwise(starts))
-    assert all(start <= give_up_s for start in starts)
+    assert all(int(start) <= give_up_s for start in starts)
+
+
+def test_the_milliseconds_of_each_attempt_do_not_cost_the_last_one() -> None:
+    starts = _starts(0.008, 60)
+    assert [int(start) for start in starts] == [0, 0, 10, 20, 30, 40, 50, 60]
 
 
 @pytest.mark.parametrize(
