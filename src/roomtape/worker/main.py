@@ -20,7 +20,7 @@ from roomtape import process
 from roomtape.control import messages as say
 from roomtape.control.channel import Channel, ChannelClosed
 from roomtape.media.tap import Hello, TapClient, TapClosed, TapMessage
-from roomtape.recording.journal import Journal, SyncFailed
+from roomtape.recording.journal import Journal, sync_together
 from roomtape.recording.pipeline import Place, Recorder
 from roomtape.recording.reserve import Reserve
 from roomtape.worker import sandbox
@@ -74,11 +74,8 @@ class Syncer(threading.Thread):
             self.sync_all()
 
     def sync_all(self) -> None:
-        for task_id, journal in self._journals.items():
-            try:
-                journal.sync()
-            except (SyncFailed, OSError) as error:
-                self.failures.append((task_id, str(error)))
+        failures = sync_together(self._journals)
+        self.failures += [(task_id, str(error)) for task_id, error in failures]
 
     def stop(self) -> None:
         self._end.set()
