@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from roomtape.control.messages import FileReady, Finalise
+from roomtape.recording import finalise as finalise_module
 from roomtape.recording.finalise import FinaliseFailed, finalise, sections
 from roomtape.recording.journal import Packet, StreamHead
 from tests.support.measure import Measured, measure
@@ -175,6 +176,18 @@ def test_files_are_split_at_key_pictures_and_nothing_is_lost(tmp_path: Path) -> 
         )
         assert max(map(abs, seen.av_offsets_s)) < LIP_SYNC_S  # the frame before the split primes the decoder
     assert pictures == 240
+
+
+def test_a_file_is_split_before_it_grows_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tape = tape_two_outputs(tmp_path, [(0, 8)], [(0, 8)])
+    ((whole, _),) = files(tape)
+    monkeypatch.setattr(finalise_module, "MAX_FILE_BYTES", whole.size // 3)
+    found = files(tape, max_file_ms=0)
+    assert len(found) > 1
+    second_bytes = whole.size / 8
+    assert all(ready.size < whole.size / 3 + 2 * second_bytes for ready, _ in found)
+    assert sum(len(seen.pictures) for _, seen in found) == 240
+    assert all(seen.pictures[0].key and seen.warnings == [] for _, seen in found)
 
 
 def test_sound_alone_is_split_at_any_frame(tmp_path: Path) -> None:
