@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ from roomtape.state.database import Database, DatabaseUnavailable
 from roomtape.state.ledger import Ledger
 from roomtape.state.schema import nodes
 from roomtape.state.sealing import Sealer
+from roomtape.stats.quality import QualitySampler
 from roomtape.storage.spool import Spool
 from roomtape.storage.stores import GB, LocalBucket, LocalBuckets, LocalStore
 from roomtape.tasks.workers import Workers
@@ -64,6 +65,7 @@ from roomtape.version import version
 log = structlog.get_logger("roomtape.server")
 
 DRAIN_S = 5.0  # what workers get to close their files when the server ends
+END_S = 2.0  # what a loop gets for the step it is in
 LAG_EVERY_S = 0.1
 PRUNE_EVERY_S = 3600.0
 LAG = Histogram(
@@ -123,8 +125,11 @@ class Server:
         self._down.push_async_callback(self.core.close)
         self.rooms.attach(self.core)
         await record.take_back(self.db, self.rooms, clock, self.node_id)
-        self._spawn(self._rooms_ledger.run())
+        self._spawn(self._rooms_ledger.run(), end=self._rooms_ledger.end)
         self._events.open_rtmp(RtmpDoor(self.access, self.rooms, self.core))
+        sampler = QualitySampler(self.db, clock, self.boot_id)
+        self._events.on_stats(sampler.add)
+        self._spawn(sampler.run())
 
         self.workers = Workers()
         self.recording = self._make_recording()
@@ -339,15 +344,19 @@ class Server:
             if not known.rowcount:
                 await conn.execute(sa.insert(nodes).values(node_id=self.node_id, epoch=1, **values))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], end: Callable[[], None] | None = None) -> None:
+        """Run a loop until the server ends; `end` asks it to return, otherwise it is cancelled."""
         task = asyncio.create_task(work)
         task.add_done_callback(_loud)
 
-        async def end() -> None:
+        async def stop() -> None:
+            if end is not None:
+                end()
+                await asyncio.wait([task], timeout=END_S)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-        self._down.push_async_callback(end)
+        self._down.push_async_callback(stop)
 
     async def _prune(self) -> None:
         """Delete what is too old to be asked for."""

@@ -362,6 +362,6 @@ async def stage(
     finally:
         rooms.close()
         await recording.close()
-        writing.cancel()
-        await asyncio.gather(writing, return_exceptions=True)
+        ledger.end()
+        await writing
         core.stop()

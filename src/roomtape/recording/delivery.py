@@ -64,6 +64,7 @@ class Delivery:
         self._timers = Timers(clock)
         self._dirty: set[str] = set()
         self._changed = asyncio.Event()
+        self._closed = False
         self._stored: defaultdict[str, list[Path]] = defaultdict(list)  # to drop once that is committed
         self._wake_uploads: Callable[[], None] = lambda: None
 
@@ -71,8 +72,11 @@ class Delivery:
         """Name the upload queue's bell."""
         self._wake_uploads = wake_uploads
 
-    def close(self) -> None:
+    def end(self) -> None:
+        """Look at nothing any more; `run` returns."""
         self._timers.close()
+        self._closed = True
+        self._changed.set()
 
     def touch(self, task_id: str) -> None:
         """Look at the task soon."""
@@ -80,11 +84,13 @@ class Delivery:
         self._changed.set()
 
     async def run(self) -> None:
-        """Look at what was touched, until cancelled."""
+        """Look at what was touched, until `end`."""
         while True:
             await self._changed.wait()
+            if self._closed:
+                return
             self._changed.clear()
-            while self._dirty:
+            while self._dirty and not self._closed:
                 task_id = self._dirty.pop()
                 task = self._find(task_id)
                 if task is None:

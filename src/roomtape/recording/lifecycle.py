@@ -97,6 +97,7 @@ class Lifecycle:
         self._unassigned: set[str] = set()
         self._assign = asyncio.Event()
         self._closing: Closing | None = None
+        self._closed = False
         self._trapped: set[str] = set()  # tasks whose wrong-room-type hint was logged
 
     def follow(self, closing: Closing) -> None:
@@ -108,8 +109,11 @@ class Lifecycle:
             raise RuntimeError("nobody follows the recordings yet")
         return self._closing
 
-    def close(self) -> None:
+    def end(self) -> None:
+        """Set no deadline and give out no task any more; `run` returns."""
         self._timers.close()
+        self._closed = True
+        self._assign.set()
 
     def of_room(self, name: RoomName) -> list[Task]:
         """The running tasks of a room."""
@@ -140,9 +144,11 @@ class Lifecycle:
         self._assign.set()
 
     async def run(self) -> None:
-        """Hand unassigned tasks to workers, until cancelled."""
+        """Hand unassigned tasks to workers, until `end`."""
         while True:
             await self._assign.wait()
+            if self._closed:
+                return
             self._assign.clear()
             for task_id in sorted(self._unassigned):
                 task = self.tasks.get(task_id)

@@ -12,6 +12,7 @@ from roomtape.recording import events, names
 from roomtape.recording.spec import KEEPS_HLS, CloudStorageSpec
 from roomtape.recording.task import Task
 from roomtape.recording.views import TrackType
+from roomtape.state import facts
 from roomtape.state.database import origin
 from roomtape.state.schema import outputs, pieces
 from roomtape.storage import uploads
@@ -51,6 +52,20 @@ async def commit_piece(
                 upload_state="ready" if task.spec.output_format in KEEPS_HLS else "kept",
                 **values,
             )
+        )
+        await facts.meter_piece(
+            conn,
+            sdk_app_id=task.sdk_app_id,
+            task_id=task.task_id,
+            room_type=task.room.type,
+            room_id=task.room.room_id,
+            user_id=piece.user,
+            mixed=False,
+            width=piece.width,
+            height=piece.height,
+            start_ms=piece.start_ms,
+            duration_us=piece.duration_us,
+            size=piece.size,
         )
     elif known.md5 == piece.md5 or known.proven_ms is not None:
         return

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +61,7 @@ log = structlog.get_logger(__name__)
 
 HOUR_MS = 3_600_000
 MB = 1_000_000
+END_S = 3.0  # what the service's loops get for the step they are in when the server ends
 _STATUS: dict[str, Status] = {"idle": "Idle", "in_progress": "InProgress"}
 
 
@@ -142,13 +142,13 @@ class RecordingService:
 
     async def close(self) -> None:
         """Stop working; everything goes on after the next start."""
-        self._life.close()
-        self._delivery.close()
-        for work in self._running:
-            work.cancel()
-        for work in self._running:
-            with suppress(asyncio.CancelledError):
-                await work
+        for part in (self._life, self._delivery, self._uploads, self._ledger):
+            part.end()
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=END_S)
+            for work in late:
+                work.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
 
     async def settled(self) -> None:
         """Everything workers and rooms said so far is committed."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape.events import outbox
-from roomtape.rooms.model import TERMINAL_OTHER, Kind, Member, Out, Room, Track
+from roomtape.rooms.model import TERMINAL_OTHER, Kind, Member, Out, Room, Session, Track
 from roomtape.rooms.names import RoomName
 from roomtape.state import facts as record
 from roomtape.state.ledger import Entry
@@ -152,6 +152,29 @@ def track_sized(room: Room, track: Track, at_ms: int, width: int, height: int) -
             height=height,
             at_ms=at_ms,
         )
+
+    return entry
+
+
+def watch_began(room: Room, member: Member, session: Session, at_ms: int) -> Entry:
+    async def entry(conn: AsyncConnection) -> None:
+        session.watch_id = await record.begin_watch(
+            conn,
+            sdk_app_id=room.name.sdk_app_id,
+            life=room.life_id,
+            user_id=member.user_id,
+            at_ms=at_ms,
+            peer_id=session.watches,
+            stream=session.stream,
+            stay=member.stay_id or None,
+        )
+
+    return entry
+
+
+def watch_ended(session: Session, at_ms: int) -> Entry:
+    async def entry(conn: AsyncConnection) -> None:
+        await record.end_watch(conn, session.watch_id, at_ms=at_ms)
 
     return entry
 

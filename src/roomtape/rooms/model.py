@@ -67,6 +67,9 @@ class Session:
     via: Literal["whip", "whep", "rtmp"]
     handle: int
     resource: str = ""  # the last part of its URL, for WHIP and WHEP
+    watches: str = ""  # whose streams a play session receives
+    stream: str = "main"  # ... and which picture of theirs
+    watch_id: int = 0  # row of `watches`, known when it is written
     lost: bool = False
 
 

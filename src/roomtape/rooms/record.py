@@ -10,7 +10,7 @@ from roomtape.rooms.model import SEATS, Member, Role, Room, Scene, UserType
 from roomtape.rooms.names import RoomName
 from roomtape.rooms.service import Rooms
 from roomtape.state.database import Database
-from roomtape.state.schema import rooms, stays, tracks
+from roomtape.state.schema import rooms, stays, tracks, watches
 
 
 async def take_back(db: Database, service: Rooms, clock: Clock, node_id: str) -> int:
@@ -42,6 +42,8 @@ async def take_back(db: Database, service: Rooms, clock: Clock, node_id: str) ->
         for track in await conn.execute(sa.select(tracks.c.stay_id, tracks.c.kind).where(running)):
             announced.setdefault(track.stay_id, set()).add(track.kind)
         await conn.execute(sa.update(tracks).where(running).values(stopped_ms=now_ms, stop_cause="lost"))
+        watching = sa.and_(watches.c.room_life.in_(by_life), watches.c.ended_ms.is_(None))
+        await conn.execute(sa.update(watches).where(watching).values(ended_ms=now_ms))
         present = sa.and_(stays.c.room_life.in_(by_life), stays.c.left_ms.is_(None), ~stays.c.hidden)
         for stay in await conn.execute(sa.select(stays).where(present).order_by(stays.c.id)):
             entered_ns = stay.entered_ns

@@ -178,6 +178,8 @@ class Rooms:
         self._by_handle[(session.via == "rtmp", session.handle)] = (room, member, session)
         if session.via == "rtmp":
             self._rtmp[(name.sdk_app_id, user_id)] = (room, member, session)
+        if session.seat == "play":
+            self._put(facts.watch_began(room, member, session, self._clock.now_ms()))
         for watcher in self._watchers:
             watcher.user_entered(name, user_id)
         self._tell_anchors(room, before)
@@ -506,6 +508,7 @@ class Rooms:
         held = self._by_handle.pop((rtmp, session.handle), None)
         if held is None:
             return
+        self._end_watch(session)
         if rtmp:
             room, member, _ = held
             self._rtmp.pop((room.name.sdk_app_id, member.user_id), None)
@@ -518,8 +521,13 @@ class Rooms:
             if cut:
                 self._cut(session)
             else:
+                self._end_watch(session)
                 self._by_handle.pop((session.via == "rtmp", session.handle), None)
                 self._rtmp.pop((room.name.sdk_app_id, member.user_id), None)
+
+    def _end_watch(self, session: Session) -> None:
+        if session.seat == "play":
+            self._put(facts.watch_ended(session, self._clock.now_ms()))
 
     def _block(self, room: Room, member: Member) -> None:
         self._core.block(room.name.key, member.user_id, member.blocked_audio, member.blocked_video)

@@ -139,7 +139,14 @@ class WebrtcDoor:
             entered_ns=self._rooms.entered_ns(who.name, who.user_id),
         )
         resource = f"{answer.peer}-{secrets.token_urlsafe(16)}"
-        session = Session(seat, "whip" if kind == "publish" else "whep", answer.peer, resource)
+        session = Session(
+            seat,
+            "whip" if kind == "publish" else "whep",
+            answer.peer,
+            resource,
+            watches=watch_user or "",
+            stream=watch_stream,
+        )
         try:
             self._rooms.enter(
                 who.name,

@@ -34,6 +34,7 @@ class Ledger:
         self._waiting: list[Entry] = []
         self._arrived = asyncio.Event()
         self._written = asyncio.Condition()
+        self._closed = False
         self._taken = 0  # entries ever put in
         self._done = 0  # entries ever finished
 
@@ -54,11 +55,17 @@ class Ledger:
         async with self._written:
             await self._written.wait_for(lambda: self._done >= target)
 
+    def end(self) -> None:
+        """Let `run` return once everything put in is written."""
+        self._closed = True
+        self._arrived.set()
+
     async def run(self) -> None:
-        """Write until cancelled."""
-        while True:
+        """Write until `end`."""
+        while self._waiting or not self._closed:
             await self._arrived.wait()
-            self._arrived.clear()
+            if not self._closed:
+                self._arrived.clear()
             while self._waiting:
                 group = self._waiting[:MAX_GROUP]
                 await self._write(group)

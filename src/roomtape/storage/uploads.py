@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 TELL_AFTER_MS = 600_000  # a failure that may pass is told after ten minutes of it
 LONGEST_WAIT_S = 300
+GRACE_S = 2.0  # for objects on their way when the server ends
 _DATABASE_RETRY_S = 1.0
 _CONTENT_TYPES = {
     ".ts": "video/mp2t",
@@ -150,6 +151,7 @@ class Uploads:
         self._max_age_ms = int(max_age_s * 1000)
         self._concurrency = concurrency
         self._wake = asyncio.Event()
+        self._closed = False
         self._running: dict[int, asyncio.Task[None]] = {}
 
     def wake(self) -> None:
@@ -160,17 +162,23 @@ class Uploads:
     def in_flight(self) -> int:
         return len(self._running)
 
+    def end(self) -> None:
+        """Begin nothing more; `run` returns when what is on its way has arrived, or after `GRACE_S`."""
+        self._closed = True
+        self._wake.set()
+
     async def run(self) -> None:
-        """Work until cancelled; what is on its way then is begun again by the next server."""
-        try:
-            while True:
-                self._wake.clear()
-                wait_s = await self._guarded(self._start_due(), otherwise=_DATABASE_RETRY_S)
+        """Work until `end`; what does not arrive in time is begun again by the next server."""
+        while not self._closed:
+            self._wake.clear()
+            wait_s = await self._guarded(self._start_due(), otherwise=_DATABASE_RETRY_S)
+            if not self._closed:
                 await self._sleep_or_wake(wait_s)
-        finally:
-            for task in self._running.values():
+        if self._running:
+            _, late = await asyncio.wait(self._running.values(), timeout=GRACE_S)
+            for task in late:
                 task.cancel()
-            await asyncio.gather(*self._running.values(), return_exceptions=True)
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _sleep_or_wake(self, wait_s: float | None) -> None:
         waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._wake.wait())]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
+from roomtape.state.schema import watches
 from tests.integration.server.conftest import Door
 
 
@@ -37,12 +39,20 @@ async def test_a_viewer_sees_the_first_publisher_or_whom_he_names(door: Door) ->
     await door.offer(door.pub())
     await door.offer(door.pub("bob"), user="bob")
     assert (await door.offer(door.sub(), user="eve")).status == 201
-    assert (await door.offer(door.sub(user="eve"), user="eve")).status == 201
+    assert (await door.offer(door.sub(), user="eve")).status == 201
     named = door.sub() + "&user=bob&stream=aux"
     assert (await door.offer(named, user="eve")).status == 201
     watched = [(p.watch_user, p.watch_stream) for p in door.server.core.peers.values() if p.kind == "play"]
     assert watched == [("bob", "aux")]  # the same seat: each offer took the place of the one before
     assert door.server.rooms.anchors(door.server.room()) == ["amy", "bob"]
+    await door.server.rooms_ledger.settled()
+    async with door.server.db.read() as conn:
+        rows = (await conn.execute(sa.select(watches).order_by(watches.c.id))).all()
+    assert [(row.user_id, row.peer_id, row.stream, row.ended_ms is None) for row in rows] == [
+        ("eve", "amy", "main", False),
+        ("eve", "amy", "main", False),
+        ("eve", "bob", "aux", True),
+    ]
 
 
 @pytest.mark.parametrize(

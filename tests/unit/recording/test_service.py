@@ -36,7 +36,7 @@ from roomtape.recording.task import TaskSettings
 from roomtape.rooms.model import Session
 from roomtape.secret import Secret
 from roomtape.state.database import Database
-from roomtape.state.schema import pieces, tasks, uploads
+from roomtape.state.schema import minutes, pieces, tasks, uploads
 from tests.support.stage import ScriptedWorker, Stage, stage
 
 
@@ -376,6 +376,7 @@ async def test_a_repeated_piece_is_answered_from_its_row(server: Stage) -> None:
     worker.say(piece)
     await worker.told(PieceCommitted)
     assert await server.count(pieces) == 1
+    assert await server.count(minutes, minutes.c.kind == "record_single") == 1  # and is metered once
     assert (await server.types(task_id)).count(307) == 1
 
 
