@@ -1,7 +1,7 @@
 """The checks of a request, one function each, in the order `gateway.STEPS` gives them.
 
 A step reads what the steps before it have set on the `Call`, sets its own part, and raises ApiError to
-end the request. Source: API docs > Making API Request; where those are silent, `docs/` says what we chose.
+end the request. Source: API docs > Making API Request; where those are silent, ADR 0025.
 """
 
 from __future__ import annotations

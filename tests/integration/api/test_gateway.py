@@ -728,3 +728,46 @@ async def test_prefixes_of_the_path_are_routes_and_may_be_signed(api: Stand) -> 
     headers = {"host": HOST, "content-type": FORM}
     assert (await api.send("POST", headers, form, path="/trtc-api")).code == "ResourceNotFound"
     assert (await api.send("POST", headers, form, path="/else")).code == "AuthFailure.SignatureFailure"
+
+
+# --- rarer mixtures of signature and body -----------------------------------------------------------
+
+
+async def test_a_form_signed_the_newer_way_is_read_as_a_form(api: Stand) -> None:
+    body = urlencode({"SdkAppId": api.app.sdk_app_id, "TaskId": "x", "Language": "en-US"}).encode()
+    answer = await api.call(DELETE, body, content_type="application/x-www-form-urlencoded; charset=utf-8")
+    assert answer.code == "ResourceNotFound"
+
+
+async def test_json_cannot_be_signed_the_older_way(api: Stand) -> None:
+    query = urlencode(api.v1(DELETE, {}, "POST")).encode()
+    headers = {"host": HOST, "content-type": "application/json"}
+    answer = await api.send("POST", headers, json.dumps(task(api)).encode(), query)
+    assert answer.code == "MissingParameter"
+    assert "Authorization" in answer.message
+
+
+async def test_the_older_way_names_its_language_among_the_parameters(api: Stand) -> None:
+    answer = await api.form(DELETE, {}, Language="zh-CN")
+    assert (answer.code, "缺少" in answer.message) == ("MissingParameter.SdkAppId", True)
+
+
+async def test_a_query_in_any_order_and_spelling_is_signed_as_received(api: Stand) -> None:
+    """One client writes a space as + and sorts, another writes %20 and does not."""
+    app = api.app.sdk_app_id
+    for query in (f"TaskId=a+b&SdkAppId={app}", f"SdkAppId={app}&TaskId=a%20b", f"SdkAppId={app}&TaskId=%61"):
+        headers = api.headers(DELETE, b"", method="GET", query=query.encode(), content_type=FORM)
+        assert (await api.send("GET", headers, query=query.encode())).code == "ResourceNotFound"
+        reordered = b"&".join(reversed(query.encode().split(b"&")))
+        answer = await api.send("GET", headers, query=reordered)
+        assert answer.code == "AuthFailure.SignatureFailure"
+
+
+@pytest.mark.parametrize("nonce", ["-1", "x", "1.5"])
+async def test_a_nonce_is_a_number(api: Stand, nonce: str) -> None:
+    assert (await api.form(DELETE, {}, Nonce=nonce)).code == "InvalidParameter"
+
+
+async def test_an_application_that_was_switched_off_is_unknown(api: Stand) -> None:
+    await api.access.disable_app(api.app.sdk_app_id)
+    assert (await api.call(DELETE, task(api))).code == "InvalidParameter.SdkAppId"
