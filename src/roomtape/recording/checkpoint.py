@@ -41,6 +41,7 @@ class Checkpoint(msgspec.Struct, kw_only=True, omit_defaults=True):
     watermark_ns: int = 0
     strands: list[StrandState] = []
     outlets: list[OutletState] = []
+    done: list[int] = []  # tracks of this boot that were read to their end
     ended: str = ""
 
     def to_dict(self) -> dict[str, Any]:

@@ -41,6 +41,7 @@ KEY_EVERY_NS = 500_000_000
 REPEAT_NS = 2 * NS
 IDLE_AFTER_NS = 5 * NS
 PRIMING_WAIT_NS = 2 * NS  # for what a restored element should be given again
+MOST_DONE = 100  # tracks that were read out are remembered; the log forgets them after 10 s
 READ_OUT_NS = 2 * NS  # a stopped track whose last frames do not come is given up after this
 RETRY_NS = NS
 LEAST_PIECE_NS = NS  # a full disk closes no piece shorter than this
@@ -84,6 +85,8 @@ class Recorder:
             int, tuple[Strand, int]
         ] = {}  # track of the checkpoint: its strand, from which frame
         self._declined: set[int] = set()
+        self._written_until: dict[int, int] = {}  # per stream, task time of its last packet's end
+        self._done: list[int] = []  # tracks that were read to their end
         self._next_stream = 1
         self._undeclared = False
         self._watermark = 0
@@ -233,6 +236,8 @@ class Recorder:
                 outlet.dormant_ns, outlet.hole, outlet.priming = known.dormant_ns, known.hole, known.priming
             self._take_up(outlet, committed.get(key))
         self._watermark = checkpoint.watermark_ns
+        if checkpoint.boot_id == self._place.boot_id:
+            self._done = checkpoint.done
         return checkpoint.ended if recovered.ended else ""
 
     def _take_up(self, outlet: Outlet, committed: say.CommittedPiece | None) -> None:
@@ -284,8 +289,10 @@ class Recorder:
         self._heard_at = self._now
         self._tell(say.Started(task_id=self.assign.task_id, epoch=self.assign.epoch))
         for track in message.tracks:
-            if track.derived_from is None:
+            if self._is_mine(track):
                 self._tracks[track.track] = track
+            else:
+                self._decline(track)
         gone = [track for track in self._resume if track not in self._tracks]
         for track_id in gone:  # read to its end, and then forgotten by the log
             strand, _next = self._resume.pop(track_id)
@@ -293,6 +300,12 @@ class Recorder:
         self._subscribe()
         if self._stop_at is not None:
             self._tap.flush(self._place.reader)
+
+    def _is_mine(self, track: Track) -> bool:
+        """Whether a track of the room may be recorded at all; one that is over must belong to this task."""
+        if track.derived_from is not None or track.track in self._done:
+            return False
+        return track.live or track.track in self._resume or track.started_ns >= self.plan.created_ns
 
     def _on_track(self, message: TrackEvent) -> None:
         track = message.track
@@ -330,6 +343,7 @@ class Recorder:
         next_seq = strand.next_seq
         self._new_stream(strand)
         strand.begin(track)
+        self._go_on_after(strand)
         strand.next_seq, strand.started = next_seq, next_seq >= 0
 
     def _on_gap(self, message: GapRead) -> None:
@@ -377,12 +391,14 @@ class Recorder:
             self._tap.unread(self._place.reader, track.track)
 
     def _want(self, track: Track) -> None:
-        self._declined.discard(track.track)
         media = "aux" if track.kind == "aux" else "main"
         kind = "audio" if track.kind == "audio" else "video"
         strand = self._strands.get((track.user, media, kind))
         if strand is None:
             strand = self._new_strand(track.user, media, kind)
+        if track.track in self._declined:  # taken in only now, whatever the log still holds
+            self._declined.discard(track.track)
+            strand.since_ns = self._now
         resume = self._resume.pop(track.track, None)
         if resume is not None and resume[1] >= 0:
             self._read(strand, track, resume[1])
@@ -395,6 +411,8 @@ class Recorder:
         if strand.kind == "audio" and strand.sound is not None and resume_seq is None:
             self._fit_sound(strand, track)
         strand.begin(track, resume_seq=resume_seq)
+        if resume_seq is None:
+            self._go_on_after(strand)
         strand.suspects = self._suspects
         self._reading[track.track] = strand
         preroll_ms = strand.sound.preroll_ms if strand.sound is not None and resume_seq is not None else 0
@@ -422,6 +440,13 @@ class Recorder:
         self._next_stream += 1
         strand.sound = None
         self._undeclared = True
+
+    def _go_on_after(self, strand: Strand) -> None:
+        """Nothing of a new track goes before what is written of the one before it."""
+        own = strand.stream
+        for outlet in self._outlets_of(strand):
+            if outlet.old_streams and self._written_until.get(own) is None:
+                strand.not_before(max(self._written_until.get(old, BEGIN) for old in outlet.old_streams))
 
     def _new_strand(self, user: str, media: str, kind: str) -> Strand:
         strand = Strand(
@@ -532,6 +557,8 @@ class Recorder:
             if strand.read_out() or (
                 strand.stopped_since is not None and self._watermark >= strand.stopped_since + READ_OUT_NS
             ):
+                if strand.track is not None:
+                    self._done = [*self._done[-MOST_DONE:], strand.track.track]
                 self._leave(strand)
         for strand in self._strands.values():
             if strand.blocked_until is not None and self._watermark >= strand.blocked_until:
@@ -636,6 +663,7 @@ class Recorder:
             picture = strand.kind == "video"
             flags = (KEY if coded.key else 0) | (DISCONTINUITY if coded.discontinuity or outlet.hole else 0)
             at = ticks_to_ns(coded.dts, strand.time_base_den)
+            self._written_until[strand.stream] = at + coded.duration * NS // strand.time_base_den
             if outlet.hole:
                 outlet.hole = False
                 for other in outlet.strands:  # nothing goes before the mark
@@ -716,6 +744,7 @@ class Recorder:
             watermark_ns=self._watermark,
             strands=[strand.state() for strand in self._strands.values()],
             outlets=[outlet.state() for outlet in self._outlets.values()],
+            done=self._done,
             ended=ended,
         )
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from roomtape.media.frames import PREROLL, TapFrame
+from roomtape.recording import faults
 
 PAGE_BYTES = 4096
 RECORD, PAGE = "poison.json", ".work"
@@ -96,6 +97,7 @@ class Suspects:
     def _one(self, track: int, frames: list[TapFrame]) -> Iterator[list[TapFrame]]:
         new = [frame for frame in frames if not frame.flags & PREROLL] or frames
         self._page.enter(self._boot_id, (track, new[0].seq, new[-1].seq))
+        faults.reach("mid-decode")
         yield frames
         self._page.leave()
 

@@ -34,7 +34,15 @@ from tests.support.signals import aac_beeps, vp8_flashes
 
 BUDGET_S = float(os.environ.get("ROOMTAPE_KILL_BUDGET_S", "30"))
 MEDIA_S = 41
-POINTS = ["after-journal-write", "before-ack", "mid-mux", "before-rename", "after-rename", "before-delete"]
+POINTS = [
+    "after-journal-write",
+    "before-ack",
+    "mid-mux",
+    "before-rename",
+    "after-rename",
+    "before-delete",
+    "mid-decode",
+]
 
 
 def check_everything(rig: Rig, sources: list[Source], *, merged: bool, long_s: float) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from roomtape.control import messages as say
 from tests.support.inline import Inline
-from tests.support.recordings import TASK, read_pieces, strip_aud
+from tests.support.measure import measure_bytes
+from tests.support.recordings import TASK, Source, read_pieces, strip_aud
 from tests.support.signals import aac_beeps, between, h264_flashes, moved, opus_beeps, vp8_flashes
 
 BEEP_S = 0.062  # two Opus packets and one AAC frame
@@ -314,3 +315,72 @@ def test_a_held_picture_does_not_keep_a_piece_open_past_its_bound(inline: Callab
     seen = it.measured("amy", "main", "audiovideo")
     assert all(p.luma > 128 for p in seen.pictures if p.time_s > 1)  # the flash of second 1 is held
     assert seen.audio_gaps_s == []
+
+
+def test_a_track_that_was_read_to_its_end_is_not_read_again_by_the_next_worker(
+    inline: Callable[..., Inline],
+) -> None:
+    it = inline()
+    it.start()
+    first = it.publish("amy", "audio", opus_beeps(3))
+    it.until(3)
+    it.unpublish(first)
+    it.until(4)
+    it.die()
+    it.start()  # the log still tells of the track
+    it.publish("amy", "audio", opus_beeps(3))
+    it.until(7)
+    it.stop()
+    seen = it.measured("amy", "main", "audio")
+    assert seen.beeps_s == pytest.approx([0, 1, 2, 4, 5, 6], abs=BEEP_S)
+
+
+def test_what_was_over_before_create_is_not_recorded(inline: Callable[..., Inline]) -> None:
+    it = inline()
+    gone = it.publish("amy", "video", h264_flashes(3), at_s=-4)
+    gone.push(it.core, it.plan.created_ns)
+    it.core.stop_track(gone.track)
+    it.start()
+    it.publish("bob", "audio", opus_beeps(3))
+    it.until(3)
+    it.stop()
+    assert {output for output, _no in it.pieces} == {"bob\x1fmain\x1faudio"}
+
+
+def test_another_aac_configuration_goes_on_in_the_same_output_after_a_mark(
+    inline: Callable[..., Inline],
+) -> None:
+    it = inline()
+    it.start()
+    low, high = aac_beeps(4, sample_rate=44_100), aac_beeps(4, start_s=4.0)
+    rows = [f._replace(pts=f.pts * 10 // 441, dts=f.dts * 10 // 441) for f in low.frames]
+    later = [f._replace(pts=f.pts // 48, dts=f.dts // 48) for f in high.frames]
+    aac = {"codec": "aac", "clock": 1000, "time_base_den": 1000, "sample_rate": 44_100}
+    source = it.publish("amy", "audio", tuple(rows), extradata=low.config, **aac)
+    it.until(4)
+    it.core.change_config(source.track, high.config)
+    it.sources.remove(source)
+    it.sources.append(Source(source.track, later, 1000, source.at_ns))
+    it.until(8)
+    it.stop()
+    pieces = it.of("amy", "main", "audio")
+    assert [(p.piece_no, p.discontinuity) for p in pieces] == [(0, False), (1, True)]
+    for piece, beeps in zip(pieces, ([0, 1, 2, 3], [4, 5, 6, 7]), strict=True):
+        seen = measure_bytes(it.path(piece).read_bytes(), "mpegts", origin_s=10)
+        assert seen.beeps_s == pytest.approx(beeps, abs=0.03)
+        assert seen.sample_rate == (44_100 if piece.piece_no == 0 else 48_000)
+
+
+def test_only_the_first_users_have_a_place_and_a_leaver_s_goes_to_the_next(
+    inline: Callable[..., Inline],
+) -> None:
+    it = inline(max_users=2)
+    it.start()
+    sources = [it.publish(user, "audio", opus_beeps(9), entered_ns=n) for n, user in enumerate("abc")]
+    it.until(3)
+    it.unpublish(sources[0])
+    it.until(6)
+    it.stop()
+    users = {output.split("\x1f")[0]: piece for (output, _no), piece in it.pieces.items()}
+    assert users.keys() == {"a", "b", "c"}
+    assert users["c"].start_ns == pytest.approx(3e9, abs=6e8)
