@@ -9,7 +9,7 @@ impl Dice {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -19,7 +19,7 @@ impl Dice {
 
     /// 0 to `sides` - 1; 0 for no sides.
     pub fn roll(&mut self, sides: usize) -> usize {
-        (self.next() % sides.max(1) as u64) as usize
+        (self.word() % sides.max(1) as u64) as usize
     }
 }
 
@@ -56,7 +56,7 @@ fn change(dice: &mut Dice, data: &mut Vec<u8>, samples: &[Vec<u8>]) {
     let at = dice.roll(data.len());
     match dice.roll(11) {
         0 if !data.is_empty() => data[at] ^= 1 << dice.roll(8),
-        1 if !data.is_empty() => data[at] = dice.next() as u8,
+        1 if !data.is_empty() => data[at] = dice.word() as u8,
         // A field on its edge, in either byte order.
         2 | 3 if !data.is_empty() => {
             let width = [1, 2, 3, 4, 8][dice.roll(5)].min(data.len() - at);
@@ -72,7 +72,7 @@ fn change(dice: &mut Dice, data: &mut Vec<u8>, samples: &[Vec<u8>]) {
             data.drain(at..(at + 1 + dice.roll(16)).min(data.len()));
         }
         6 => {
-            let bytes: Vec<u8> = (0..=dice.roll(16)).map(|_| dice.next() as u8).collect();
+            let bytes: Vec<u8> = (0..=dice.roll(16)).map(|_| dice.word() as u8).collect();
             data.splice(at..at, bytes);
         }
         // A part again, many times: nesting and floods.
@@ -93,6 +93,6 @@ fn change(dice: &mut Dice, data: &mut Vec<u8>, samples: &[Vec<u8>]) {
             data.truncate(at);
             data.extend_from_slice(&other[dice.roll(other.len())..]);
         }
-        _ => data.extend((0..dice.roll(64)).map(|_| dice.next() as u8)),
+        _ => data.extend((0..dice.roll(64)).map(|_| dice.word() as u8)),
     }
 }

@@ -20,8 +20,11 @@ use crate::tags::{Media, Tags};
 pub const HANDSHAKE_NS: i64 = 10_000_000_000;
 /// From the publish command to the server's word.
 pub const DECISION_NS: i64 = 5_000_000_000;
-/// From a refusal to the end: the client shall have read why.
-const FAREWELL_NS: i64 = 1_000_000_000;
+/// From a refusal to the end: FFmpeg reads why only with its next frame, and with a deep lookahead
+/// that comes seconds after the header.
+pub const FAREWELL_NS: i64 = 8_000_000_000;
+/// From a broken rule to the end.
+const BROKEN_NS: i64 = 1_000_000_000;
 
 /// Before a publisher is accepted its commands are small.
 const EARLY_MESSAGE: usize = 64 << 10;
@@ -428,16 +431,18 @@ impl Session {
     }
 
     fn fail(&mut self, now: i64, why: &str) {
-        self.end(now, &format!("protocol: {why}"));
+        self.end_by(now + BROKEN_NS, &format!("protocol: {why}"));
     }
 
     fn end(&mut self, now: i64, reason: &str) {
+        self.end_by(now + FAREWELL_NS, reason);
+    }
+
+    fn end_by(&mut self, until_ns: i64, reason: &str) {
         if matches!(self.state, State::Closing { .. }) {
             return;
         }
-        self.state = State::Closing {
-            until_ns: now + FAREWELL_NS,
-        };
+        self.state = State::Closing { until_ns };
         self.reader = ChunkReader::new(0, 0);
         self.events.push_back(Event::Closed {
             reason: reason.to_owned(),
