@@ -6,12 +6,14 @@ end the request. Source: API docs > Making API Request; where those are silent, 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import structlog
 
 from roomtape.access import policies
 from roomtape.access.errors import AccountBlocked, UnknownApp
@@ -59,6 +61,8 @@ FORM_LIMIT = 1024 * KIB
 BODY_LIMIT = 10 * 1024 * KIB
 FAILURES_PER_S = 100  # failed signatures of one address before its failures are slowed
 
+log = structlog.get_logger("roomtape.api")
+
 
 @dataclass(slots=True)
 class Chain:
@@ -68,6 +72,7 @@ class Chain:
     config: Config
     buckets: Buckets = field(init=False)
     twins: Twins = field(default_factory=Twins)
+    working: set[asyncio.Task[None]] = field(default_factory=set)  # mutating actions under way
 
     def __post_init__(self) -> None:
         self.buckets = Buckets(self.services.clock)
@@ -406,13 +411,29 @@ async def behaviour(chain: Chain, call: Call) -> None:
     action = call.built
     if isinstance(action, Planned):
         raise _answer(call, NotBuilt(f"{action.name}: {action.reason}."))
+    clock = chain.services.clock
     if not action.mutating:
-        await _run(chain, call)
+        await within(clock, action.deadline_s, _run(chain, call))
         return
+    # Not cancelled when its time is over: it may be at its commit. A repeat waits for it or gets its answer.
+    work = asyncio.create_task(_once(chain, call))
+    chain.working.add(work)
+    work.add_done_callback(chain.working.discard)
+    try:
+        await within(clock, action.deadline_s, asyncio.shield(work))
+    except TimeoutError:
+        work.add_done_callback(_note_late)
+        raise
+
+
+async def _once(chain: Chain, call: Call) -> None:
+    """Act, unless the same request has succeeded before; twins go one after the other."""
     key = replay_key(call)
+    action = call.built
     async with chain.twins.turn(key):
         stored = await replay.recall(chain.services.db, key)
         if stored is not None:
+            assert not isinstance(action, Planned)
             call.response = action.response(**stored)
             call.replayed = True
             return
@@ -429,11 +450,17 @@ async def _run(chain: Chain, call: Call) -> None:
     action = call.built
     assert not isinstance(action, Planned)
     try:
-        call.response = await within(
-            chain.services.clock, action.deadline_s, action.handler(call.request, chain.services)
-        )
+        call.response = await action.handler(call.request, chain.services)
     except DomainError as error:
         raise _answer(call, error) from error
+
+
+def _note_late(work: asyncio.Task[None]) -> None:
+    """Say how an action ended whose caller was told that it took too long."""
+    if work.cancelled():
+        return
+    error = work.exception()
+    log.warning("action ended late", error="" if error is None else type(error).__name__)
 
 
 def _answer(call: Call, error: DomainError) -> ApiError:

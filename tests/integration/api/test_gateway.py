@@ -556,13 +556,35 @@ async def test_the_service_has_six_seconds(api: Stand) -> None:
         await asyncio.Event().wait()
         return ""
 
-    api.recording.stop = forever  # type: ignore[method-assign]
-    waiting = asyncio.create_task(api.call(DELETE, task(api)))
+    api.recording.describe = forever  # type: ignore[assignment, method-assign]
+    waiting = asyncio.create_task(api.call("DescribeCloudRecording", task(api)))
     await api.clock.sleepers()
     await api.clock.advance(5.9)
     assert not waiting.done()
     await api.clock.advance(0.1)
     assert (await waiting).code == "InternalError.CRInternalError"
+
+
+async def test_an_action_that_is_late_still_ends_and_its_repeat_gets_its_answer(api: Stand) -> None:
+    create_row = api.recording.create
+    go = asyncio.Event()
+
+    async def slow(spec: Any) -> str:
+        await go.wait()
+        return await create_row(spec)
+
+    api.recording.create = slow  # type: ignore[method-assign]
+    body = json.dumps(await api.create_request()).encode()
+    headers = api.headers("CreateCloudRecording", body)
+    waiting = asyncio.create_task(api.send("POST", headers, body))
+    await api.clock.sleepers()
+    await api.clock.advance(6)
+    assert (await waiting).code == "InternalError.CRInternalError"
+    repeat = asyncio.create_task(api.send("POST", headers, body))
+    await api.clock.sleepers()
+    go.set()
+    assert (await repeat).code == "OK"
+    assert await api.recording.count() == 1
 
 
 async def test_a_client_that_goes_away_gets_no_answer(api: Stand) -> None:
