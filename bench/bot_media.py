@@ -1,11 +1,7 @@
-"""Media for roomtape-bots: an Annex B H.264 file and a file of 20 ms Opus packets.
-
-    python bench/bot_media.py DIRECTORY --bps 970000 --size 1280x720 --seconds 4
-"""
+"""Media for roomtape-bots: an Annex B H.264 file and a file of 20 ms Opus packets."""
 
 from __future__ import annotations
 
-import argparse
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -59,21 +55,3 @@ def sounds(path: Path, seconds: int, bps: int) -> None:
             for packet in encoder.encode(frame):
                 data = bytes(packet)
                 out.write(struct.pack(">H", len(data)) + data)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--bps", type=int, default=970_000)
-    parser.add_argument("--sound-bps", type=int, default=64_000)
-    parser.add_argument("--size", default="1280x720")
-    parser.add_argument("--seconds", type=int, default=4)
-    args = parser.parse_args()
-    width, height = map(int, args.size.split("x"))
-    args.directory.mkdir(parents=True, exist_ok=True)
-    pictures(args.directory / "pictures.h264", args.seconds, args.bps, width, height)
-    sounds(args.directory / "sounds.opus20", args.seconds, args.sound_bps)
-
-
-if __name__ == "__main__":
-    main()

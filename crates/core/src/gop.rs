@@ -30,6 +30,8 @@ pub struct GopCache {
     bytes: usize,
     /// RTP time of the key frame at its start; `None`: there is none, pictures are not kept.
     key: Option<i64>,
+    /// When that key frame came.
+    since: Option<Instant>,
     sound: bool,
 }
 
@@ -55,6 +57,7 @@ impl GopCache {
         } else {
             if key && self.key.is_none_or(|k| packet.rtp > k) {
                 self.key = Some(packet.rtp);
+                self.since = Some(packet.arrival);
                 while self.packets.front().is_some_and(|p| p.rtp < packet.rtp) {
                     self.drop_front();
                 }
@@ -66,7 +69,9 @@ impl GopCache {
         self.bytes += packet.payload.len();
         self.packets.push_back(packet.clone());
         if self.bytes > limits::GOP_BYTES {
+            let since = self.since; // still old, so that a key frame is asked for
             *self = Self::new(self.sound);
+            self.since = since;
         }
     }
 
@@ -86,6 +91,17 @@ impl GopCache {
         let mut all: Vec<SourcePacket> = self.packets.iter().cloned().collect();
         all.sort_by_key(|p| p.seq);
         all
+    }
+
+    /// A viewer can be started with what is kept.
+    pub fn is_replayable(&self) -> bool {
+        self.has_key() && self.packets.len() <= limits::REPLAY_PACKETS
+    }
+
+    /// The group of pictures is so old that a new one should begin.
+    pub fn is_stale(&self, now: Instant) -> bool {
+        self.since
+            .is_some_and(|since| now >= since + limits::GOP_AGE)
     }
 
     /// A decoder can start from what is kept.

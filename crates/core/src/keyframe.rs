@@ -27,6 +27,11 @@ impl KeyframeDemand {
         self.wanted = false;
     }
 
+    /// A key frame is wanted and has not come; also when the source was asked often enough.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
     /// When the next request is due; at once if none was sent for [`INTERVAL`].
     pub fn due(&self, now: Instant) -> Option<Instant> {
         if !self.wanted || self.asked >= PATIENCE {

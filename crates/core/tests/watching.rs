@@ -193,3 +193,28 @@ fn a_viewer_that_falls_silent_is_sent_nothing_until_it_is_heard_again() {
     w.stream(amy, 1, 30);
     assert!(w.clients[viewer].pictures().len() > before + 80);
 }
+
+#[test]
+fn an_endless_group_of_pictures_is_renewed_and_never_replayed_in_full() {
+    let mut w = World::new(7);
+    let amy = w.publish("amy");
+    w.connect(amy);
+    w.stream(amy, 9, 1_000_000);
+    assert!(w.clients[amy].keyframe_requests.is_empty());
+    w.stream(amy, 3, 1_000_000);
+    assert!(
+        !w.clients[amy].keyframe_requests.is_empty(),
+        "renewed after ten seconds"
+    );
+    w.stream(amy, 20, 1_000_000); // this publisher does not obey; 960 pictures, 2 881 packets
+    let viewer = w.play();
+    w.connect(viewer);
+    assert!(
+        w.clients[viewer].pictures().is_empty(),
+        "too much to be sent at once"
+    );
+    w.picture(amy, true, 3);
+    w.run(100 * MS);
+    let pictures = w.clients[viewer].pictures();
+    assert!(is_key(&pictures[0].payload));
+}

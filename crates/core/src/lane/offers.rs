@@ -17,7 +17,7 @@ use crate::clock::PeerClock;
 use crate::forward::Rebase;
 use crate::peer::{Peer, Seat, Slot, State, Watch};
 use crate::sdp::{fragment_of_answer, Fragment, Offer, OfferError, Role};
-use crate::{PeerId, PEER_BITS};
+use crate::{limits, PeerId, PEER_BITS};
 
 /// (reason, message) of a refusal.
 pub type Refusal = (&'static str, String);
@@ -127,7 +127,8 @@ impl Lane {
             .set_crypto_provider(self.crypto.clone())
             .set_dtls_cert(self.cert.clone())
             .set_ice_lite(true)
-            .set_rtp_mode(true);
+            .set_rtp_mode(true)
+            .set_send_buffer_video(limits::REPLAY_PACKETS);
         *config.codec_config() = offer.codec_config();
         let mut rtc = guarded(|| Ok(config.build(now)))?;
         for address in &self.config.udp {

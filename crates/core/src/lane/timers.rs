@@ -102,6 +102,7 @@ impl Lane {
         self.tell_watermarks(now);
         if now >= self.second_at {
             self.second_at = now + SECOND;
+            self.renew_pictures(now);
             let stats: Vec<_> = self
                 .tracks
                 .iter_mut()
@@ -140,6 +141,20 @@ impl Lane {
             if let Some(who) = self.who(id) {
                 self.tell(Event::PeerLost(who));
             }
+        }
+    }
+
+    /// Asks for a key frame where the last one is old.
+    fn renew_pictures(&mut self, now: Instant) {
+        let stale = |t: &&crate::track::Track| t.cache.is_stale(now) && !t.keyframe.is_wanted();
+        let old: Vec<TrackId> = self
+            .tracks
+            .values()
+            .filter(stale)
+            .map(|t| t.info.id)
+            .collect();
+        for id in old {
+            self.want_keyframe(now, id);
         }
     }
 

@@ -155,7 +155,7 @@ impl Lane {
         if !track.info.kind.is_picture() {
             return; // sound begins with its next packet
         }
-        if track.cache.has_key() {
+        if track.cache.is_replayable() {
             self.replay(now, viewer, index, id);
         } else {
             self.want_keyframe(now, id);
@@ -195,7 +195,7 @@ impl Lane {
             return;
         };
         let picture = track.info.kind.is_picture();
-        let can_start = track.cache.has_key();
+        let can_start = track.cache.is_replayable();
         for n in 0..track.viewers.len() {
             let Some(&(viewer, index)) = self.tracks.get(&id).and_then(|t| t.viewers.get(n)) else {
                 return;
