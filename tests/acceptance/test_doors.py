@@ -38,7 +38,7 @@ def sdp(token: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(("change", "status"), [
     ("no token", 401), ("foreign token", 403), ("unknown application", 404), ("not sdp", 415), ("garbage", 400),
-    ("bad user", 400), ("huge", 413),
+    ("bad user", 400), ("huge", 400),
 ])  # fmt: skip
 def test_whip_tells_each_refusal_apart(stack: Stack, change: str, status: int) -> None:
     url, headers, body = stack.whip_url("doors", "eve"), sdp(stack.usersig("eve")), b"v=0\r\n"
@@ -161,10 +161,10 @@ def test_a_later_session_takes_its_own_seat_only(stack: Stack, callbacks: Callba
 
 def test_slow_and_oversized_requests_are_ended(stack: Stack) -> None:
     host, port = stack.dev["http_url"].removeprefix("http://").split(":")
-    slow = socket.create_connection((host, int(port)), 5)
-    slow.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-    slow.settimeout(15)
     started = time.monotonic()
-    assert slow.recv(4096).startswith((b"", b"HTTP/1.1 408"))
+    with socket.create_connection((host, int(port)), 15) as slow:
+        slow.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        heard = slow.recv(4096)
+    assert heard == b"" or heard.startswith(b"HTTP/1.1 408")
     assert time.monotonic() - started < 12
     assert stack.http("/livez")[0] == 200

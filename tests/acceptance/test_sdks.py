@@ -40,7 +40,9 @@ def run(command: list[str], *, cwd: Path, env: dict[str, str]) -> dict[str, str]
     """Run a client; returns what it saw. Raises AssertionError with its stderr when it failed."""
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
-    seen: dict[str, str] = json.loads(done.stdout.strip().splitlines()[-1])
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    assert lines, done.stdout[-1000:] + done.stderr[-1000:]
+    seen: dict[str, str] = json.loads(lines[-1])
     return seen
 
 
@@ -75,7 +77,7 @@ def test_the_go_sdk(stack: Stack) -> None:
 
 
 def test_the_java_sdk(stack: Stack) -> None:
-    command = ["mvn", "-q", "-B", "compile", "org.codehaus.mojo:exec-maven-plugin:3.5.0:java", "-Dexec.mainClass=Client"]
+    command = ["mvn", "-q", "-B", "-Dstyle.color=never", "compile", "exec:java"]
     assert run(command, cwd=CLIENTS / "java", env=environment(stack, "java")) == EXPECTED
 
 
@@ -92,10 +94,13 @@ def test_tccli(stack: Stack) -> None:
     env |= {"TENCENTCLOUD_SECRET_ID": env["SECRET_ID"], "TENCENTCLOUD_SECRET_KEY": env["SECRET_KEY"],
             "TENCENTCLOUD_REGION": "ap-singapore", "HOME": str(stack.data_dir.parent)}
 
+    given = stack.data_dir.parent / "tccli.json"
+
     def call(action: str, params: dict[str, object], **changed: str) -> tuple[int, str]:
+        given.write_text(json.dumps(params))
         done = subprocess.run(
             [str(tccli), "trtc", action, "--endpoint", stack.dev["http_url"], "--cli-input-json",
-             json.dumps(params)],
+             f"file://{given}"],
             env={**env, **changed}, capture_output=True, text=True, timeout=60, check=False,
         )
         return done.returncode, done.stdout + done.stderr

@@ -51,7 +51,7 @@ class Publisher:
     def cut(self) -> None:
         """Vanish without a word."""
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()
 
 
 def publish_whip(

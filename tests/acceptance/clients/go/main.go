@@ -72,15 +72,15 @@ func main() {
 	_, seen["signature"] = call(client(strings.Repeat("x", 32), 0), "DescribeCloudRecording", one)
 	_, seen["validation"] = call(good, "CreateCloudRecording", create(7))
 	_, seen["unicode"] = call(good, "DescribeCloudRecording", object{"SdkAppId": app, "TaskId": "任务 a+b"})
-	codes := make(chan string, 400)
-	for i := 0; i < 400; i++ {
+	codes := make(chan string, 120)
+	for i := 0; i < 120; i++ {
 		go func() { _, c := call(good, "DescribeCloudRecording", one); codes <- c }()
 		if i%40 == 39 {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
 	limited := false
-	for i := 0; i < 400; i++ {
+	for i := 0; i < 120; i++ {
 		limited = <-codes == "RequestLimitExceeded" || limited
 	}
 	// The SDK itself waits and sends the same request again.

@@ -1,5 +1,5 @@
 // The common script (../README.md) with the official Node SDK. It speaks https only: NODE_EXTRA_CA_CERTS names our CA.
-const { trtc } = require("tencentcloud-sdk-nodejs-intl-en");
+const { trtc } = require("tencentcloud-sdk-nodejs");
 const env = process.env;
 
 function client(secretKey) {

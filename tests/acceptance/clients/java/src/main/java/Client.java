@@ -80,7 +80,7 @@ public class Client {
         seen.put("validation", code(() -> good.CreateCloudRecording(create(7))));
         seen.put("unicode", code(() -> good.DescribeCloudRecording(describe("任务 a+b"))));
         Map<String, Boolean> codes = new ConcurrentHashMap<>();
-        IntStream.range(0, 300).parallel().forEach(i -> codes.put(code(() -> good.DescribeCloudRecording(describe(task))), true));
+        IntStream.range(0, 120).parallel().forEach(i -> codes.put(code(() -> good.DescribeCloudRecording(describe(task))), true));
         boolean limited = codes.containsKey("RequestLimitExceeded");
         String again = "";
         for (int i = 0; i < 20 && !again.equals("ok"); i++) {
