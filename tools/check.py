@@ -30,7 +30,7 @@ TIERS: dict[str, list[Command]] = {
     "rust": [["cargo", "test", "--release", "--workspace", "--exclude", "roomtape-py", "--locked"]],
     "unit": [[str(PYTHON), "-m", "pytest", "tests/unit", "tests/golden"]],
     "integration": [[str(PYTHON), "-m", "pytest", "tests/integration"]],
-    "acceptance": [[str(PYTHON), "-m", "pytest", "tests/acceptance", f"--ignore={WHEEL}", "-m", "not soak"]],
+    "acceptance": [[str(PYTHON), "-m", "pytest", "tests/acceptance", f"--ignore={WHEEL}"]],
     "wheel": [[str(PYTHON), "-m", "pytest", WHEEL]],
     "soak": [[str(PYTHON), "-m", "pytest", "tests", "-m", "soak"]],
     "fix": [
