@@ -16,7 +16,7 @@ def main() -> int:
             continue
         print(f"\n== {path.name}", flush=True)
         try:
-            run([PYTHON, path], environment())
+            run([PYTHON, "-m", f"bench.{path.stem}"], environment())
         except Broken as broken:
             failed.append(str(broken))
     for text in failed:

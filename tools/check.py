@@ -23,6 +23,7 @@ TIERS: dict[str, list[Command]] = {
     "lint": [
         [str(PYTHON), "-m", "ruff", "check", "."],
         [str(PYTHON), "-m", "mypy"],
+        [str(PYTHON), "-m", "mypy.stubtest", "roomtape._core"],
         ["lint-imports"],
         ["cargo", "fmt", "--all", "--check"],
         ["cargo", "clippy", "--release", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
