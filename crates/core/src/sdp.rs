@@ -2,7 +2,7 @@
 //!
 //! Payload types of the answer are exactly those of the offer: the codec table of a peer is built
 //! from its own offer, so that every H.264 profile a client can name is matched by itself.
-//! What is not spoken here (simulcast, other codecs) is left out or inactive in the answer.
+//! What is not spoken here (other codecs, more than one layer) is left out or inactive in the answer.
 
 use std::fmt::Write as _;
 
@@ -171,7 +171,7 @@ impl Offer {
         config
     }
 
-    /// The offer as str0m shall read it: one direction, no simulcast.
+    /// The offer as str0m shall read it: one direction, and of a simulcast the best layer only.
     pub fn to_sdp(&self) -> String {
         let mut text = String::new();
         let mut line = |l: &str| {
@@ -182,12 +182,16 @@ impl Offer {
         }
         for section in &self.sections {
             line(&section.head);
-            for l in section
-                .lines
-                .iter()
-                .filter(|l| !is_direction(l) && !is_simulcast(l))
-            {
-                line(l);
+            let best = best_layer(&section.lines);
+            for l in section.lines.iter().filter(|l| !is_direction(l)) {
+                match (is_simulcast(l), &best) {
+                    (false, _) => line(l),
+                    (true, Some(rid)) if l.starts_with("a=simulcast:") => {
+                        line(&format!("a=simulcast:send {rid}"));
+                    }
+                    (true, Some(rid)) if l.split([':', ' ']).nth(1) == Some(rid) => line(l),
+                    _ => {} // a layer that is not taken
+                }
             }
             if section.kind.is_some() {
                 line(match (section.usable, self.role) {
@@ -282,6 +286,23 @@ fn is_direction(line: &str) -> bool {
 
 fn is_simulcast(line: &str) -> bool {
     line.starts_with("a=simulcast:") || line.starts_with("a=rid:")
+}
+
+/// The layer to take of a simulcast. No attribute says which is the largest; by habit they are named
+/// q, h, f (quarter, half, full) or l, m, h, and otherwise listed from small to large.
+fn best_layer(lines: &[String]) -> Option<String> {
+    let sent = lines
+        .iter()
+        .find_map(|l| l.strip_prefix("a=simulcast:send "))?;
+    let rids: Vec<&str> = sent
+        .split_whitespace()
+        .next()?
+        .split(';')
+        .filter_map(|alternatives| alternatives.split(',').next())
+        .map(|rid| rid.trim_start_matches('~'))
+        .collect();
+    let named = ["f", "h"].into_iter().find(|name| rids.contains(name));
+    named.or(rids.last().copied()).map(str::to_owned)
 }
 
 fn direction_of(lines: &[String]) -> Option<&str> {
@@ -411,9 +432,16 @@ mod tests {
     }
 
     #[test]
-    fn simulcast_and_the_other_direction_are_left_out() {
-        let text = Offer::parse(OFFER, Role::Publish).unwrap().to_sdp();
-        assert!(!text.contains("simulcast") && !text.contains("a=rid"));
+    fn the_best_layer_and_one_direction_are_left() {
+        let three = OFFER
+            .replace(
+                "a=rid:l send",
+                "a=rid:l send\r\na=rid:m send\r\na=rid:h send",
+            )
+            .replace("send l\r\n", "send l;~m;h\r\n");
+        let text = Offer::parse(&three, Role::Publish).unwrap().to_sdp();
+        assert!(text.contains("a=simulcast:send h\r\n") && text.contains("a=rid:h send"));
+        assert!(!text.contains("a=rid:l") && !text.contains("a=rid:m"));
         assert!(text.contains("a=sendonly") && !text.contains("a=sendrecv"));
     }
 

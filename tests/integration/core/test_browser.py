@@ -87,3 +87,25 @@ async def test_chromium_plays_a_high_profile_stream_though_it_names_no_high_prof
     assert seen["first"]["sinceConnected"] < FIRST_PICTURE_MS
     assert [e for e in stage.news.of("log") if e[1] != "info"] == []
     await publisher.cut()
+
+
+SIMULCAST = """async (url) => {
+  const pc = window.pub = new RTCPeerConnection();
+  const media = await navigator.mediaDevices.getUserMedia({video: {width: 1280, height: 720}});
+  const sendEncodings = [
+    {rid: 'l', scaleResolutionDownBy: 4}, {rid: 'm', scaleResolutionDownBy: 2}, {rid: 'h'}];
+  pc.addTransceiver(media.getVideoTracks()[0], {direction: 'sendonly', streams: [media], sendEncodings});
+  await window.negotiate(pc, url, 't');
+  await window.connected(pc);
+}"""
+
+
+async def test_of_a_simulcast_the_largest_layer_is_taken(stage: Stage, browser: Browser) -> None:
+    publisher, viewer = await page_of(browser, stage), await page_of(browser, stage)
+    await publisher.evaluate(SIMULCAST, stage.whip(ROOM, "amy"))
+    size = await stage.news.wait("track_size", ROOM, "amy", "video")
+    assert isinstance(size[5], int)
+    assert size[5] > 320, "the smallest layer is 320 wide; the largest begins with what the network gives"
+    seen = await play(viewer, stage.whep(ROOM), 30)
+    assert seen["video"]["lost"] == 0
+    assert len({e[1] for e in stage.news.of("track_start", "video")}) == 1
