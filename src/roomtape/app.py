@@ -261,7 +261,7 @@ class Server:
 
     async def _serve_http(self, http_socket: socket.socket, dev: process.DevKeys | None) -> None:
         config = self.config
-        services = Services(self.db, self.clock, self.access, self.recording)
+        services = Services(self.db, self.clock, self.access, self.recording, self.rooms)
         public = [
             *WebrtcDoor(self.access, self.rooms, self.core, self.clock).routes(),
             *gateway.routes(services, config),

@@ -69,7 +69,10 @@ CASES = {
     "an unknown action": lambda api: api.call("Nonsense", {}),
     "a retired action": lambda api: api.call("DescribeCallDetail", {}),
     "a foreign region": lambda api: api.call(DELETE, {}, region="na-toronto"),
-    "an action that is not built": lambda api: api.call("DismissRoom", {"SdkAppId": APP, "RoomId": 5}),
+    "an action that is not built": lambda api: api.call(
+        "DescribeScaleInfo", {"SdkAppId": APP, "StartTime": 1, "EndTime": 2}
+    ),
+    "a room that is not open": lambda api: api.call("DismissRoom", {"SdkAppId": APP, "RoomId": 5}),
 }
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -22,10 +25,13 @@ from roomtape.api.signing import (
     v1_signature,
     v1_string,
 )
-from roomtape.clock import ManualClock
+from roomtape.clock import Clock
 from roomtape.config import Config
+from roomtape.rooms.service import Rooms
 from roomtape.state.database import Database
+from roomtape.state.ledger import Ledger
 from roomtape.state.sealing import Sealer
+from tests.support.coretwin import CoreTwin
 from tests.support.taskrows import RecordingRows
 
 HOST = "rtc.example.test:8080"
@@ -66,13 +72,15 @@ class Stand:
     """An application, its key, and the gateway in front of them."""
 
     db: Database
-    clock: ManualClock
+    clock: Any  # ManualClock, in all tests but those over a network
     access: Access
     account: Account
     app: App
     key: NewKey
     config: Config
     recording: RecordingRows
+    core: CoreTwin
+    rooms: Rooms
     gateway: Gateway = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,7 +88,11 @@ class Stand:
 
     def restart(self) -> None:
         """A new gateway under the present configuration, with full buckets."""
-        self.gateway = Gateway(Services(self.db, self.clock, self.access, self.recording), self.config)
+        self.gateway = Gateway(self.services, self.config)
+
+    @property
+    def services(self) -> Services:
+        return Services(self.db, self.clock, self.access, self.recording, self.rooms)
 
     async def send(
         self,
@@ -227,11 +239,25 @@ class Stand:
         return {n: v for n, v in (request | members).items() if v is not None}
 
 
-async def stand(db: Database, clock: ManualClock) -> Stand:
-    """One account with one application and one key."""
+@asynccontextmanager
+async def stand(db: Database, clock: Clock) -> AsyncIterator[Stand]:
+    """One account with one application and one key, on real rooms over a twin of the media core."""
     access = Access(db, Sealer([hashlib.sha256(b"a test's master key").digest()]), clock)
     account = await access.create_account("tester")
     app, _ = await access.create_app("app", uin=account.uin)
     key = await access.create_key(account.uin)
     config = Config()
-    return Stand(db, clock, access, account, app, key, config, RecordingRows(db, access, clock))
+    db.set_origin("node-1", "boot-1")
+    core, ledger = CoreTwin(clock), Ledger(db, clock, "rooms")
+    rooms = Rooms(ledger, clock)
+    rooms.attach(core)
+    writing = asyncio.create_task(ledger.run())
+    try:
+        yield Stand(
+            db, clock, access, account, app, key, config, RecordingRows(db, access, clock), core, rooms
+        )
+    finally:
+        rooms.close()
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        core.stop()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from roomtape.api.errors import Family
 from roomtape.api.services import Services
-from roomtape.contract import ingest, quality, relay, rooms, usage
+from roomtape.contract import ingest, quality, relay, usage
 from roomtape.contract.regions import DEFAULT_RATE, RATES
 from roomtape.contract.shapes import Request, Response
 from roomtape.errors import DomainError
@@ -32,6 +32,7 @@ class Action:
     check: Callable[[Any], object] | None  # ranges and cross-field rules of the request; raises ApiError
     rate: float  # calls per second of an account
     mutating: bool  # a repeat of the same signed request is answered from the first
+    remembers: bool  # its service stores the answer in its own transaction; else it is stored right after
     deadline_s: float
     raises: tuple[type[DomainError], ...]
 
@@ -59,6 +60,7 @@ def action(
     *,
     rate: float = DEFAULT_RATE,
     mutating: bool = False,
+    remembers: bool = True,
     deadline_s: float = DEADLINE_S,
     check: Callable[[Any], object] | None = None,
     raises: tuple[type[DomainError], ...] = (),
@@ -76,6 +78,7 @@ def action(
             check=check,
             rate=rate,
             mutating=mutating,
+            remembers=remembers,
             deadline_s=deadline_s,
             raises=raises,
         )
@@ -84,19 +87,12 @@ def action(
     return register
 
 
-_ROOMS = "room management is not built yet"
 _QUALITY = "facts are stored from the first day; the queries are not built yet"
 _USAGE = "minutes are stored from the first day; the queries are not built yet"
 _RELAY = "mixing and relay are not built yet"
 _INGEST = "pulled streams are not built yet"
 
 _SHAPED = (
-    Planned("RemoveUser", Family.ROOMS, rooms.RemoveUserRequest, _ROOMS),
-    Planned("RemoveUserByStrRoomId", Family.ROOMS, rooms.RemoveUserByStrRoomIdRequest, _ROOMS),
-    Planned("DismissRoom", Family.ROOMS, rooms.DismissRoomRequest, _ROOMS),
-    Planned("DismissRoomByStrRoomId", Family.ROOMS, rooms.DismissRoomByStrRoomIdRequest, _ROOMS),
-    Planned("SetUserBlocked", Family.BLOCKING, rooms.SetUserBlockedRequest, _ROOMS),
-    Planned("SetUserBlockedByStrRoomId", Family.BLOCKING, rooms.SetUserBlockedByStrRoomIdRequest, _ROOMS),
     Planned("DescribeRoomInfo", Family.MONITORING, quality.DescribeRoomInfoRequest, _QUALITY),
     Planned("DescribeUserEvent", Family.MONITORING, quality.DescribeUserEventRequest, _QUALITY),
     Planned("DescribeCallDetailInfo", Family.MONITORING, quality.DescribeCallDetailInfoRequest, _QUALITY),

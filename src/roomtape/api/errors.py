@@ -22,6 +22,7 @@ from roomtape.recording.errors import (
     TaskNotFound,
     TooManyTasks,
 )
+from roomtape.rooms.errors import RoomNotFound, UserNotInRoom
 from roomtape.state.database import DatabaseUnavailable
 
 
@@ -70,6 +71,9 @@ WIRE_CODES: Mapping[tuple[Family, type[DomainError]], str] = {
     (Family.RECORDING_MODIFY, TaskNotFound): "ResourceNotFound",
     (Family.RECORDING_MODIFY, TaskExited): "FailedOperation",
     (Family.RECORDING_MODIFY, OptionNotSupported): "UnsupportedOperation",
+    (Family.ROOMS, RoomNotFound): "FailedOperation.RoomNotExist",
+    (Family.BLOCKING, RoomNotFound): "FailedOperation.RoomNotExist",
+    (Family.BLOCKING, UserNotInRoom): "FailedOperation.UserNotExist",
     (Family.ROOMS, UnknownApp): "InvalidParameter.SdkAppId",
     (Family.ROOMS, ForeignApp): "UnauthorizedOperation.SdkAppId",
     (Family.BLOCKING, UnknownApp): "FailedOperation.SdkAppIdNotExist",

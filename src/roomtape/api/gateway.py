@@ -16,7 +16,8 @@ import structlog
 from prometheus_client import Counter, Histogram
 from starlette.routing import Route
 
-import roomtape.api.actions.recording  # noqa: F401  (registers its actions)
+import roomtape.api.actions.recording
+import roomtape.api.actions.rooms  # noqa: F401  (they register their actions)
 from roomtape.api import steps
 from roomtape.api.call import Call
 from roomtape.api.dispatch import ACTIONS, PLANNED

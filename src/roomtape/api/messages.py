@@ -73,6 +73,8 @@ BY_CODE_ZH = {
     "FailedOperation": "操作失败。",
     "FailedOperation.CRUnsupportMethod": "该应用未开通云端录制。",
     "FailedOperation.RestrictedConcurrency": "并发任务数已达上限。",
+    "FailedOperation.RoomNotExist": "房间不存在。",
+    "FailedOperation.UserNotExist": "用户不在房间中。",
     "FailedOperation.SdkAppIdNotExist": "SdkAppId 不存在。",
     "InternalError": "内部错误。",
     "InternalError.CRInternalError": "云端录制内部错误。",

@@ -6,9 +6,9 @@ the handlers independent of how a service is built, and say in one place which v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from roomtape.access.service import Access
@@ -55,6 +55,27 @@ class Recording(Protocol):
     async def stop(self, sdk_app_id: int, task_id: str) -> str: ...
 
 
+class Rooms(Protocol):
+    """The verbs of `roomtape.rooms.service.Rooms` that customers have."""
+
+    async def remove_users(
+        self, sdk_app_id: int, room_type: Literal["s", "i"], room_id: str, users: Iterable[str]
+    ) -> None: ...
+
+    async def dismiss(self, sdk_app_id: int, room_type: Literal["s", "i"], room_id: str) -> None: ...
+
+    async def block(
+        self,
+        sdk_app_id: int,
+        room_type: Literal["s", "i"],
+        room_id: str,
+        user_id: str,
+        *,
+        audio: bool,
+        video: bool,
+    ) -> None: ...
+
+
 @dataclass(slots=True)
 class Services:
     """Everything a handler may use, built by the composition root."""
@@ -63,3 +84,4 @@ class Services:
     clock: Clock
     access: Access
     recording: Recording
+    rooms: Rooms

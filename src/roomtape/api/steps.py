@@ -430,10 +430,10 @@ async def _once(chain: Chain, call: Call) -> None:
     """Act, unless the same request has succeeded before; twins go one after the other."""
     key = replay_key(call)
     action = call.built
+    assert not isinstance(action, Planned)
     async with chain.twins.turn(key):
         stored = await replay.recall(chain.services.db, key)
         if stored is not None:
-            assert not isinstance(action, Planned)
             call.response = action.response(**stored)
             call.replayed = True
             return
@@ -442,6 +442,9 @@ async def _once(chain: Chain, call: Call) -> None:
         mark = replay.current.set(Replay(key, action.name, now_ms, sdk_app_id))
         try:
             await _run(chain, call)
+            if not action.remembers:
+                async with chain.services.db.write() as conn:
+                    await replay.remember(conn)
         finally:
             replay.current.reset(mark)
 

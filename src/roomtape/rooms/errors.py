@@ -9,6 +9,10 @@ class RoomNotFound(DomainError):
     """No room of that type and name is open."""
 
 
+class UserNotInRoom(DomainError):
+    """The user is not in the room."""
+
+
 class RoomFull(DomainError):
     """The room has as many users, or as many publishers, as its scene allows."""
 

@@ -17,7 +17,7 @@ import structlog
 
 from roomtape.clock import Clock
 from roomtape.rooms import facts
-from roomtape.rooms.errors import RoomFull, RoomNotFound, SubstreamTaken
+from roomtape.rooms.errors import RoomFull, RoomNotFound, SubstreamTaken, UserNotInRoom
 from roomtape.rooms.model import (
     KINDS_OF_SEAT,
     MAX_PUBLISHERS,
@@ -412,16 +412,20 @@ class Rooms:
     async def block(
         self, sdk_app_id: int, room_type: RoomType, room_id: str, user_id: str, *, audio: bool, video: bool
     ) -> None:
-        """Drop a user's media until that is reversed or the user leaves. Raises RoomNotFound."""
+        """Drop a user's media until that is reversed or the user leaves.
+
+        Raises RoomNotFound, UserNotInRoom.
+        """
         room = self._rooms.get(RoomName(sdk_app_id, room_type, room_id).key)
         if room is None:
             raise RoomNotFound(f"There is no room {room_id!r}.")
         member = room.members.get(user_id)
-        if member is not None:
-            member.blocked_audio, member.blocked_video = audio, video
-            self._block(room, member)
-            self._put(facts.stay_changed(member))
-            await self._ledger.settled()
+        if member is None:
+            raise UserNotInRoom(f"User {user_id!r} is not in the room.")
+        member.blocked_audio, member.blocked_video = audio, video
+        self._block(room, member)
+        self._put(facts.stay_changed(member))
+        await self._ledger.settled()
 
     def robot_enters(self, name: RoomName, user_id: str) -> None:
         """A hidden robot takes every seat of its UserId: whoever has one is put out."""

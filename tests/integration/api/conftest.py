@@ -30,5 +30,6 @@ async def api(migrated: Path, tmp_path: Path) -> AsyncIterator[Stand]:
     clock = ManualClock()
     shutil.copy(migrated, tmp_path / "roomtape.db")
     db = await Database.open(f"sqlite:///{tmp_path}/roomtape.db", clock)
-    yield await stand(db, clock)
+    async with stand(db, clock) as made:
+        yield made
     await db.close()

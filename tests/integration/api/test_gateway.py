@@ -16,7 +16,6 @@ from prometheus_client import REGISTRY
 
 from roomtape.access.service import AddressRules
 from roomtape.api.gateway import routes
-from roomtape.api.services import Services
 from tests.support.api import FORM, HOST, Answer, Stand
 
 DELETE = "DeleteCloudRecording"
@@ -739,8 +738,7 @@ def test_whatever_arrives_the_answer_has_its_form(
 
 async def test_prefixes_of_the_path_are_routes_and_may_be_signed(api: Stand) -> None:
     api.config.api.path_prefixes = ["trtc-api/", "/"]
-    services = Services(api.db, api.clock, api.access, api.recording)
-    assert [route.path for route in routes(services, api.config)] == ["/", "/trtc-api"]
+    assert [route.path for route in routes(api.services, api.config)] == ["/", "/trtc-api"]
     body = json.dumps(task(api)).encode()
     assert (await api.send("POST", api.headers(DELETE, body), body, path="/trtc-api")).code == (
         "ResourceNotFound"

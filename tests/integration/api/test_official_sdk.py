@@ -20,7 +20,6 @@ from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.trtc.v20190722 import models, trtc_client
 
 from roomtape.api.gateway import routes
-from roomtape.api.services import Services
 from roomtape.clock import SystemClock
 from roomtape.state.database import Database
 from tests.support.api import Stand, stand
@@ -37,14 +36,14 @@ async def served(migrated: Path, tmp_path: Path) -> AsyncIterator[tuple[Stand, s
     copy(migrated, tmp_path / "roomtape.db")
     clock = SystemClock()
     db = await Database.open(f"sqlite:///{tmp_path}/roomtape.db", clock)
-    api = await stand(db, clock)
-    app = Starlette(routes=list(routes(Services(db, clock, api.access, api.recording), api.config)))
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, http="httptools", lifespan="off"))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    yield api, f"127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    await serving
+    async with stand(db, clock) as api:
+        app = Starlette(routes=list(routes(api.services, api.config)))
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, http="httptools", lifespan="off"))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        yield api, f"127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await serving
     await db.close()
 
 

@@ -30,7 +30,7 @@ from tests.support.taskrows import RecordingRows
 @asynccontextmanager
 async def serving(server: Stage, config: Config) -> AsyncIterator[str]:
     """The API of the stage behind uvicorn; yields its host:port."""
-    services = Services(server.db, server.clock, server.access, server.recording)
+    services = Services(server.db, server.clock, server.access, server.recording, server.rooms)
     listener = socket.create_server(("127.0.0.1", 0))
     app = Starlette(routes=list(routes(services, config)))
     http = uvicorn.Server(uvicorn.Config(app, log_config=None, http="httptools", lifespan="off"))
@@ -49,7 +49,9 @@ async def caller_of(server: Stage) -> Stand:
     account = next(a for a in await server.access.accounts() if a.uin == app.uin)
     key = await server.access.create_key(account.uin)
     rows = RecordingRows(server.db, server.access, server.clock)
-    return Stand(server.db, server.clock, server.access, account, app, key, Config(), rows)
+    return Stand(
+        server.db, server.clock, server.access, account, app, key, Config(), rows, server.core, server.rooms
+    )
 
 
 @asynccontextmanager

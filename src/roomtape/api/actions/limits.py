@@ -46,9 +46,13 @@ def is_number_room(room: str) -> bool:
     return _NUMBER_ROOM.fullmatch(room) is not None and int(room) <= 0xFFFFFFFF
 
 
+def is_user_id(user: str) -> bool:
+    return _USER.fullmatch(user) is not None
+
+
 def user_id(name: str, value: str) -> str:
     """A UserId. Raises ApiError."""
-    if _USER.fullmatch(value) is None:
+    if not is_user_id(value):
         raise refuse(
             Text(
                 f"{name} must be 1 to 64 characters of A-Z a-z 0-9 _ - . @ # : + =.",
