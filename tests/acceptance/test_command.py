@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.publishers import publish_whip
 from tests.support.stack import REPO, Stack, start_stack, until
 
 pytestmark = pytest.mark.slow
@@ -168,3 +169,23 @@ def test_operator_pages_show_the_recording_and_nothing_that_is_secret(stack: Sta
     with pytest.raises(OSError, match="403"):
         urllib.request.urlopen(request, timeout=10)
     stack.cli("record", "stop", task)
+
+
+def test_users_are_listed_blocked_removed_and_rooms_dismissed_by_the_command(stack: Stack) -> None:
+    def inside() -> list[str]:
+        rows = json.loads(stack.cli("user", "list", "verbs_users", "--json"))
+        return [row["user_id"] for row in rows if row["left_ms"] is None]
+
+    people = [publish_whip(stack, "verbs_users", user, seconds=60) for user in ("amy", "ben")]
+    try:
+        for person in people:
+            person.wait_up()
+        until("both are listed", lambda: set(inside()) == {"amy", "ben"})
+        assert json.loads(stack.cli("user", "block", "verbs_users", "amy", "--media", "audio", "--json")) == {}
+        assert json.loads(stack.cli("user", "remove", "verbs_users", "amy", "nobody", "--json")) == {}
+        until("amy is out", lambda: inside() == ["ben"])
+        assert json.loads(stack.cli("room", "dismiss", "verbs_users", "--json")) == {}
+        until("ben is out", lambda: inside() == [])
+    finally:
+        for person in people:
+            person.cut()

@@ -8,7 +8,21 @@ from collections.abc import Sequence
 import typer
 
 from roomtape.cli import app as app_verb
-from roomtape.cli import callback, config, demo, dev, doctor, key, node, policy, record, room, serve, usersig
+from roomtape.cli import (
+    callback,
+    config,
+    demo,
+    dev,
+    doctor,
+    key,
+    node,
+    policy,
+    record,
+    room,
+    serve,
+    user,
+    usersig,
+)
 from roomtape.cli.say import Failure
 from roomtape.config import ConfigError
 from roomtape.supervisor import SupervisorError
@@ -29,6 +43,7 @@ command.add_typer(key.command, name="key")
 command.add_typer(usersig.command, name="usersig")
 command.add_typer(policy.command, name="policy")
 command.add_typer(room.command, name="room")
+command.add_typer(user.command, name="user")
 command.add_typer(record.command, name="record")
 command.add_typer(callback.command, name="callback")
 command.command("node")(node.node)

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from roomtape.cli import place
-from roomtape.cli.client import Admin
+from roomtape.cli.client import Admin, Api
 from roomtape.cli.say import AsJson, show
+from roomtape.cli.user import IntegerRoom, SecretId, SecretKey, of_room
 
-command = typer.Typer(help="Rooms: list, show.", no_args_is_help=True)
+command = typer.Typer(help="Rooms: list, show, dismiss.", no_args_is_help=True)
 App = Annotated[int | None, typer.Option("--sdk-app-id", help="The application; default: that of dev.json.")]
 
 
@@ -44,3 +45,19 @@ def show_room(
     show(found["users"], False, ("user_id", "role", "device_type", "seats", "entered_ms", "left_ms"))
     show(found["tracks"], False, ("user_id", "kind", "codec", "started_ms", "stopped_ms"))
     show(found["tasks"], False, ("task_id", "kind", "status", "created_ms"))
+
+
+@command.command("dismiss")
+def dismiss(
+    room: Annotated[str, typer.Argument(metavar="ROOM")],
+    integer_room: IntegerRoom = False,
+    sdk_app_id: App = None,
+    secret_id: SecretId = None,
+    secret_key: SecretKey = None,
+    data_dir: place.DataDir = place.DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Close a room and send everybody out: DismissRoom, or DismissRoomByStrRoomId."""
+    action = "DismissRoom" if integer_room else "DismissRoomByStrRoomId"
+    members = of_room(data_dir, sdk_app_id, room, integer_room)
+    show(Api.of(data_dir, secret_id, secret_key).call(action, **members), as_json)
