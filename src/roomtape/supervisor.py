@@ -49,6 +49,7 @@ BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 LONG_LIFE_S = 10.0  # a process that lived so long starts again at once
 SOCKET_PATH_BYTES = 107  # sun_path without its zero
 
+FAULT_ENVS = frozenset({"ROOMTAPE_FAULT", "ROOMTAPE_FAULT_DIR"})
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 DEV_JSON = "dev.json"
@@ -248,10 +249,14 @@ class Supervisor:
         _say("started", role=child.role, index=child.index, pid=child.pid)
 
     def _environment(self, role: str) -> Mapping[str, str]:
-        env = {k: v for k, v in os.environ.items() if self.config.dev or k != "ROOMTAPE_FAULT"}
-        if role == "worker":  # media only: no secret, no setting
-            env = {k: v for k, v in env.items() if not k.startswith("ROOMTAPE_") or k == "ROOMTAPE_FAULT"}
+        env = {k: v for k, v in os.environ.items() if k not in FAULT_ENVS}
+        if role == "worker":
+            env = {k: v for k, v in env.items() if not k.startswith("ROOMTAPE_")}
             env["MALLOC_ARENA_MAX"] = "2"
+        if self.config.dev and "ROOMTAPE_FAULT" in os.environ:  # fault points are a matter of tests
+            (self.config.run_path / "faults").mkdir(exist_ok=True)
+            env["ROOMTAPE_FAULT"] = os.environ["ROOMTAPE_FAULT"]
+            env["ROOMTAPE_FAULT_DIR"] = str(self.config.run_path / "faults")
         return env
 
     def _signs(self, child: Child) -> None:
