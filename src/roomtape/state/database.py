@@ -12,8 +12,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from threading import Thread
 from typing import Any
 
+import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -39,11 +41,12 @@ class DatabaseUnavailable(Unavailable):
 class Database:
     """One open database. Made by `open`; `migrate` before first use."""
 
-    def __init__(self, url: sa.URL, clock: Clock, writer: AsyncEngine, readers: AsyncEngine) -> None:
+    def __init__(self, url: sa.URL, clock: Clock) -> None:
         self.url = url
         self.clock = clock
-        self._writer = writer
-        self._readers = readers
+        self._threads: list[Thread] = []  # of SQLite connections
+        make = _sqlite_engines if self.is_sqlite else _postgres_engines
+        self._writer, self._readers = make(url, self._threads)
         self._lock = asyncio.Lock()
         self._owner: asyncio.Task[Any] | None = None
         self._listeners: dict[str, list[Callable[[], None]]] = {}
@@ -61,11 +64,9 @@ class Database:
         if parsed.get_backend_name() == "sqlite":
             if not parsed.database or parsed.database == ":memory:":
                 raise ValueError("a SQLite database needs a file: sqlite:///path/to/roomtape.db")
-            database = cls(parsed, clock, *_sqlite_engines(parsed))
-        elif parsed.get_backend_name() == "postgresql":
-            database = cls(parsed, clock, *_postgres_engines(parsed))
-        else:
+        elif parsed.get_backend_name() != "postgresql":
             raise ValueError(f"the database is sqlite:// or postgresql://, not {parsed.drivername}://")
+        database = cls(parsed, clock)
         try:
             async with database.read() as conn:
                 await conn.execute(sa.select(sa.literal(1)))
@@ -79,6 +80,9 @@ class Database:
         async with self._lock:
             await self._writer.dispose()
             await self._readers.dispose()
+            # A connection given up by a cancelled task ends by itself, in its thread, into this loop.
+            for thread in self._threads:
+                await asyncio.to_thread(thread.join, BUSY_MS / 1000)
 
     @property
     def is_sqlite(self) -> bool:
@@ -110,8 +114,14 @@ class Database:
                         conn.info[_TOPICS] = topics
                         conn.info[_ORIGIN] = self._origin
                         yield conn
+            except asyncio.CancelledError:
+                self._tell(topics)  # the commit may have happened; looking in vain costs little
+                raise
             finally:
                 self._owner = None
+        self._tell(topics)
+
+    def _tell(self, topics: set[str]) -> None:
         for topic in sorted(topics):
             for listener in self._listeners.get(topic, ()):
                 listener()
@@ -160,13 +170,23 @@ def _dump(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _sqlite_engines(url: sa.URL) -> tuple[AsyncEngine, AsyncEngine]:
-    url = url.set(drivername="sqlite+aiosqlite")
+def _sqlite_engines(url: sa.URL, threads: list[Thread]) -> tuple[AsyncEngine, AsyncEngine]:
+    path = url.database
+    assert path is not None  # open() has looked
+
+    async def connect() -> aiosqlite.Connection:
+        connection = aiosqlite.connect(path, timeout=BUSY_MS / 1000)
+        connection._thread.daemon = True
+        threads[:] = [thread for thread in threads if thread.is_alive()]
+        threads.append(connection._thread)
+        return await connection
+
     common: dict[str, Any] = {
         "json_serializer": _dump,
-        "connect_args": {"timeout": BUSY_MS / 1000},
+        "async_creator": connect,
         "poolclass": sa.AsyncAdaptedQueuePool,
     }
+    url = sa.URL.create("sqlite+aiosqlite", database=path)
     writer = create_async_engine(url, pool_size=1, max_overflow=0, **common)
     readers = create_async_engine(url, pool_size=READERS, **common)
     pragmas = ["foreign_keys=ON", f"busy_timeout={BUSY_MS}"]
@@ -191,7 +211,7 @@ def _on_sqlite(engine: AsyncEngine, pragmas: list[str], begin: str) -> None:
         connection.exec_driver_sql(begin)
 
 
-def _postgres_engines(url: sa.URL) -> tuple[AsyncEngine, AsyncEngine]:
+def _postgres_engines(url: sa.URL, _threads: list[Thread]) -> tuple[AsyncEngine, AsyncEngine]:
     url = url.set(drivername="postgresql+psycopg")
     common: dict[str, Any] = {"json_serializer": _dump, "pool_pre_ping": True}
     writer = create_async_engine(url, pool_size=1, max_overflow=0, **common)

@@ -156,3 +156,24 @@ async def test_a_file_locked_by_another_process_is_unavailable_and_then_works_ag
         await conn.execute(accounts.insert().values(uin=1, created_ms=5))
     assert len(await _names(db)) == 1
     await db.close()
+
+
+async def test_a_cancelled_writer_leaves_all_or_nothing_and_the_next_one_works(db: Database) -> None:
+    """A request that is given up at any of its awaits; what a cancelled commit did is not known, but whole."""
+
+    async def write_two(number: int) -> None:
+        async with db.write() as conn:
+            await conn.execute(accounts.insert().values(uin=2 * number, created_ms=0))
+            await conn.execute(accounts.insert().values(uin=2 * number + 1, created_ms=0))
+
+    for turns in range(40):
+        writer = asyncio.create_task(write_two(turns))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        writer.cancel()
+        await asyncio.gather(writer, return_exceptions=True)
+    await write_two(1000)
+    async with db.read() as conn:
+        found = set(await conn.scalars(sa.select(accounts.c.uin)))
+    assert {2000, 2001} <= found
+    assert all(uin ^ 1 in found for uin in found)
