@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -93,7 +94,8 @@ password_hash = "{password_hash}"
                 "--config",
                 str(directory / "roomtape.toml"),
             ]
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=REPO)
+            env = {**os.environ, "ROOMTAPE_FAULT": "before-commit"}  # must not reach the children
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=REPO, env=env)
         running = Served(directory, f"http://127.0.0.1:{port}", process)
 
         def ready() -> bool:
