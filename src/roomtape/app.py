@@ -272,6 +272,7 @@ class Server:
             callbacks=self.callbacks,
             workers=self.workers,
             run_path=config.run_path,
+            hint=self.recording.hint,
         )
         operators = [
             *health.routes(self._checks()),

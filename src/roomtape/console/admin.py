@@ -37,6 +37,7 @@ class Administration:
     callbacks: CallbackService
     workers: Workers
     run_path: Path
+    hint: Callable[[str], str] = lambda _: ""  # why a recording may wait for ever, by task ID
 
 
 class Refused(Exception):
@@ -404,7 +405,7 @@ async def show_recording(admin: Administration, request: Request) -> Any:
     found = await reading.recording(admin.db, task_id)
     if found is None:
         raise Refused(f"there is no recording {task_id}", 404)
-    return found
+    return {**found, "hint": admin.hint(task_id)}
 
 
 async def list_callbacks(admin: Administration, request: Request) -> Any:

@@ -309,6 +309,11 @@ class RecordingService:
         """How many tasks are not gone."""
         return len(self._life.tasks)
 
+    def hint(self, task_id: str) -> str:
+        """Why an idle task may wait for ever (its room of the other type has the anchors); else empty."""
+        task = self._life.tasks.get(task_id)
+        return self._life.hint(task) if task is not None else ""
+
     # --- for the operator -------------------------------------------------------------------------
 
     async def list_tasks(self, sdk_app_id: int | None = None) -> list[RecordingDetail]:

@@ -317,6 +317,9 @@ async def test_anchors_in_the_room_of_the_other_type_are_named(server: Stage) ->
     task_id = await server.recording.create(server.spec(room_type="i", room_id="123"))
     hint = (await server.recording.detail(task_id)).hint
     assert hint == 'integer room 123 is empty; string room "123" has 2 anchors'
+    assert server.recording.hint(task_id) == hint
+    server.rooms.enter(server.room("i", "123"), "cat", Session("main", "whip", handle=3))
+    assert server.recording.hint(task_id) == ""
 
 
 async def test_a_dead_workers_task_goes_on_with_the_next_epoch(server: Stage) -> None:
