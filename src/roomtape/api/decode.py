@@ -12,13 +12,11 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
-
-import msgspec
+from typing import Any, TypeVar
 
 from roomtape.api import messages
 from roomtape.api.errors import ApiError
+from roomtape.contract.members import Member, members
 from roomtape.contract.shapes import Part
 
 P = TypeVar("P", bound=Part)
@@ -41,18 +39,6 @@ class Rules:
     missing: Callable[[str], str]
     malformed: Callable[[str], str]
     reject_unknown: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """One member of a shape: its wire name, our name, and what it holds."""
-
-    name: str
-    attribute: str
-    kind: str  # uint64, int64, string, boolean, float or object
-    shape: type[Part] | None
-    is_list: bool
-    required: bool
 
 
 def decode(raw: Mapping[str, Any], shape: type[P], rules: Rules) -> P:
@@ -94,9 +80,9 @@ def _both(name: str) -> ApiError:
 
 
 def _refuse_unknown(raw: Mapping[str, Any], shape: type[Part], path: str) -> None:
-    members = {member.name: member for member in _members(shape)}
+    known = {member.name: member for member in members(shape)}
     for name, value in raw.items():
-        member = members.get(name)
+        member = known.get(name)
         if member is None:
             raise ApiError("UnknownParameter", messages.unknown(path + name))
         if member.shape is None:
@@ -106,7 +92,7 @@ def _refuse_unknown(raw: Mapping[str, Any], shape: type[Part], path: str) -> Non
                 _refuse_unknown(item, member.shape, f"{where}.")
 
 
-def _items(member: _Member, value: Any, where: str) -> Iterable[tuple[str, Any]]:
+def _items(member: Member, value: Any, where: str) -> Iterable[tuple[str, Any]]:
     """The structures a member may hold, each with its place."""
     if not member.is_list:
         return [(where, value)]
@@ -118,7 +104,7 @@ def _items(member: _Member, value: Any, where: str) -> Iterable[tuple[str, Any]]
 def _typed(raw: Mapping[str, Any], shape: type[Part], path: str, rules: Rules) -> dict[str, Any]:
     """The present members by our names, each of its type; nested ones as dicts still."""
     typed: dict[str, Any] = {}
-    for member in _members(shape):
+    for member in members(shape):
         value = raw.get(member.name)
         where = path + member.name
         if value is None or value == "":
@@ -135,7 +121,7 @@ def _typed(raw: Mapping[str, Any], shape: type[Part], path: str, rules: Rules) -
     return typed
 
 
-def _elements(member: _Member, value: Any, where: str, rules: Rules) -> list[tuple[str, Any]]:
+def _elements(member: Member, value: Any, where: str, rules: Rules) -> list[tuple[str, Any]]:
     if isinstance(value, list):
         return [(f"{where}.{i}", item) for i, item in enumerate(value)]
     if isinstance(value, Tree):
@@ -149,7 +135,7 @@ def _elements(member: _Member, value: Any, where: str, rules: Rules) -> list[tup
     raise ApiError(rules.malformed(member.name), messages.wrong_type(where, "list"))
 
 
-def _one(member: _Member, value: Any, where: str, rules: Rules) -> Any:
+def _one(member: Member, value: Any, where: str, rules: Rules) -> Any:
     """One value of a member. Raises ApiError."""
     if member.shape is not None:
         if not isinstance(value, Mapping):
@@ -162,14 +148,14 @@ def _one(member: _Member, value: Any, where: str, rules: Rules) -> Any:
     return result
 
 
-def _malformed(member: _Member, where: str, rules: Rules) -> ApiError:
+def _malformed(member: Member, where: str, rules: Rules) -> ApiError:
     return ApiError(rules.malformed(member.name), messages.wrong_type(where, member.kind))
 
 
 def _built(typed: Mapping[str, Any], shape: type[Part], path: str, rules: Rules) -> Part:
     """The shape itself, when nothing required is missing; depth first, in page order."""
     values: dict[str, Any] = {}
-    for member in _members(shape):
+    for member in members(shape):
         value = typed.get(member.attribute)
         where = path + member.name
         # An application number of 0 is what a client sends that has none.
@@ -232,28 +218,3 @@ _FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
     "boolean": _BOOLEANS.get,
     "float": lambda text: _finite(float(text)) if _FLOAT.fullmatch(text) else None,
 }
-
-
-@functools.cache
-def _members(shape: type[Part]) -> tuple[_Member, ...]:
-    hints = get_type_hints(shape, include_extras=True)
-    return tuple(
-        _member(field.encode_name, field.name, hints[field.name], field.required)
-        for field in msgspec.structs.fields(shape)
-    )
-
-
-def _member(name: str, attribute: str, hint: Any, required: bool) -> _Member:
-    if get_origin(hint) in (Union, UnionType):
-        (hint,) = (part for part in get_args(hint) if part is not NoneType)
-    is_list = get_origin(hint) is list
-    if is_list:
-        (hint,) = get_args(hint)
-    if get_origin(hint) is Annotated:
-        return _Member(name, attribute, hint.__metadata__[0], None, is_list, required)
-    kinds = {str: "string", bool: "boolean", float: "float"}
-    if hint in kinds:
-        return _Member(name, attribute, kinds[hint], None, is_list, required)
-    assert isinstance(hint, type)
-    assert issubclass(hint, Part)
-    return _Member(name, attribute, "object", hint, is_list, required)

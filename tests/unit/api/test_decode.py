@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roomtape.api.decode import Rules, _members, decode, plant
+from roomtape.api.decode import Rules, decode, plant
 from roomtape.api.errors import ApiError
+from roomtape.contract.members import members
 from roomtape.contract.quality import QualityData, TimeValue
 from roomtape.contract.recording import CreateCloudRecordingRequest
 from roomtape.contract.relay import StartPublishCdnStreamRequest
@@ -42,7 +43,7 @@ def legal(shape: type[Part]) -> st.SearchStrategy[dict[str, Any]]:
         "float": st.floats(-1e9, 1e9),
     }
     required, optional = {}, {}
-    for member in _members(shape):
+    for member in members(shape):
         one = kinds[member.kind] if member.shape is None else legal(member.shape)
         value = st.lists(one, min_size=1, max_size=2) if member.is_list else one
         (required if member.required else optional)[member.name] = value

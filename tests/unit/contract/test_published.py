@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 import roomtape.api.gateway  # noqa: F401  (registers the actions)
-from roomtape.api.decode import _members
 from roomtape.api.dispatch import ACTIONS, PLANNED, RETIRED
 from roomtape.contract import ingest, quality, recording, relay, rooms, usage
 from roomtape.contract.codes import LISTED
+from roomtape.contract.members import members
 from roomtape.contract.regions import REGIONS
 from roomtape.contract.shapes import Part, Response
 
@@ -51,7 +51,7 @@ def published_members(members: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 def our_members(part: type[Part]) -> list[tuple[Any, ...]]:
     return [
-        (m.name, m.kind, m.shape.__name__ if m.shape else None, m.is_list, m.required) for m in _members(part)
+        (m.name, m.kind, m.shape.__name__ if m.shape else None, m.is_list, m.required) for m in members(part)
     ]
 
 
