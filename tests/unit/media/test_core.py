@@ -33,7 +33,7 @@ async def test_an_offer_is_answered_to_whom_it_belongs() -> None:
 
 
 async def test_a_refusal_is_raised_with_its_reason() -> None:
-    twin, core, _ = make()
+    _twin, core, _ = make()
     with pytest.raises(OfferRefused) as refused:
         await core.accept_offer(ROOM, "amy", "main", "hello", kind="publish")
     assert (refused.value.reason, refused.value.message) == ("bad_sdp", "the offer is no SDP")
