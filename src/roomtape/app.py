@@ -68,6 +68,7 @@ DRAIN_S = 5.0  # what workers get to close their files when the server ends
 END_S = 2.0  # what a loop gets for the step it is in
 LAG_EVERY_S = 0.1
 PRUNE_EVERY_S = 3600.0
+DISK_EVERY_S = 10.0
 LAG = Histogram(
     "roomtape_loop_lag_seconds",
     "How late the event loop runs",
@@ -132,6 +133,7 @@ class Server:
         self._spawn(sampler.run())
 
         self.workers = Workers()
+        self.spool = Spool(config.spool_path)
         self.recording = self._make_recording()
         await self.recording.start()
         self._down.push_async_callback(self.recording.close)
@@ -147,6 +149,7 @@ class Server:
         self._spawn(Dispatcher(self.db, clock, poster, self.sealer, self._callback_settings).run())
         self._spawn(_measure_lag())
         self._spawn(self._prune())
+        self._spawn(self._watch_disk())
 
         dev = await development_keys(self.db, self.access, self.sealer) if config.dev else None
         await self._announce_node()
@@ -237,7 +240,7 @@ class Server:
             sealer=self.sealer,
             rooms=self.rooms,
             workers=self.workers,
-            spool=Spool(config.spool_path),
+            spool=self.spool,
             buckets=_buckets(config),
             node_id=self.node_id,
             boot_id=self.boot_id,
@@ -250,14 +253,30 @@ class Server:
                 flush_ms=config.spool.flush_ms,
                 sync_ms=int(config.spool.sync_s * 1000),
             ),
-            disk=DiskRules(
-                warn=(config.disk.warn_percent, config.disk.warn_gb),
-                refuse=(config.disk.refuse_percent, config.disk.refuse_gb),
-                pause=(config.disk.pause_percent, config.disk.pause_gb),
-                task_reserve_mb=config.disk.task_reserve_mb,
-            ),
+            disk=self._disk_rules(),
             upload=UploadRules(config.upload.max_age_s, config.upload.concurrency),
         )
+
+    def _disk_rules(self) -> DiskRules:
+        disk = self.config.disk
+        return DiskRules(
+            warn=(disk.warn_percent, disk.warn_gb),
+            refuse=(disk.refuse_percent, disk.refuse_gb),
+            pause=(disk.pause_percent, disk.pause_gb),
+            task_reserve_mb=disk.task_reserve_mb,
+        )
+
+    async def _watch_disk(self) -> None:
+        """Say when the spool's disk reaches a level or leaves it again."""
+        rules, former = self._disk_rules(), ""
+        while True:
+            levels = self.spool.levels(warn=rules.warn, refuse=rules.refuse, pause=rules.pause)
+            level = "refuse" if levels.refuse else "warn" if levels.warn else ""
+            if level != former:
+                say = log.warning if level else log.info
+                say("disk_level", level=level or "enough", free_bytes=levels.free_bytes)
+            former = level
+            await self.clock.sleep(DISK_EVERY_S)
 
     async def _serve_http(self, http_socket: socket.socket, dev: process.DevKeys | None) -> None:
         config = self.config
@@ -386,6 +405,7 @@ class _Counts(Collector):
             "roomtape_users": ("Users in rooms", sum(len(room.members) for room in rooms)),
             "roomtape_workers": ("Connected workers", len(server.workers)),
             "roomtape_recordings": ("Recording tasks that are not gone", server.recording.count()),
+            "roomtape_spool_free_bytes": ("Free space of the spool's disk", server.spool.levels().free_bytes),
         }
         return [GaugeMetricFamily(name, text, value) for name, (text, value) in values.items()]
 

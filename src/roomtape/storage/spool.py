@@ -67,7 +67,11 @@ class Spool:
         return sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir())
 
     def levels(
-        self, *, warn: tuple[float, float], refuse: tuple[float, float], pause: tuple[float, float]
+        self,
+        *,
+        warn: tuple[float, float] = (0.0, 0.0),
+        refuse: tuple[float, float] = (0.0, 0.0),
+        pause: tuple[float, float] = (0.0, 0.0),
     ) -> DiskLevels:
         """Measure the disk; each limit is (percent free, GB free), the smaller of the two counts."""
         usage = shutil.disk_usage(self.root)

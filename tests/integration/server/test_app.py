@@ -103,7 +103,9 @@ async def test_a_recording_through_the_official_client_and_a_workers_socket(
         async with http.get(f"{base}/readyz") as now:
             assert now.status == 200
         async with http.get(f"{base}/metrics") as metrics:
-            assert "roomtape_workers 1.0" in await metrics.text()
+            counted = await metrics.text()
+            assert "roomtape_workers 1.0" in counted
+            assert "roomtape_spool_free_bytes " in counted
 
     api = Api(report.dev, report.http_port)
     task_id = await api.create(server.clock.now_ms() // 1000)
