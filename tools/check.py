@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from project import PYTHON, ROOT, Broken, environment
 
 Command = Sequence[str]
-CLOSING = re.compile(r"(\d+ (passed|failed|error)|no tests ran|test result:|^Contracts:|^Success:)")
+CLOSING = re.compile(r"(\d+ (passed|failed|error)|no tests ran|^Contracts:|^Success:|^Found \d+ error)")
+CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed")
 WHEEL = "tests/acceptance/test_wheel.py"
 
 TIERS: dict[str, list[Command]] = {
@@ -79,7 +80,7 @@ def tier(name: str, commands: list[Command], env: dict[str, str]) -> tuple[float
 
 def stream(command: Command, env: dict[str, str], tell: Callable[[str], None]) -> tuple[int, str]:
     """Run a command with its output shown as it comes. Returns its code and its closing line."""
-    closing = ""
+    closing, cargo = "", [0, 0]
     with subprocess.Popen(
         list(command), cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -87,7 +88,10 @@ def stream(command: Command, env: dict[str, str], tell: Callable[[str], None]) -
         assert process.stdout is not None
         for line in process.stdout:
             tell(line)
-            if CLOSING.search(line):
+            if counts := CARGO.match(line):  # one line per crate: their sum is the closing line
+                cargo = [cargo[0] + int(counts[1]), cargo[1] + int(counts[2])]
+                closing = f"{cargo[0]} passed, {cargo[1]} failed"
+            elif CLOSING.search(line):
                 closing = line.strip(" =\n")
     return process.returncode, closing
 

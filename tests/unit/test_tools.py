@@ -39,6 +39,12 @@ def test_a_tier_runs_all_its_commands_and_fails_when_one_fails(tool, capsys) -> 
     assert "3 passed" in capsys.readouterr().out
 
 
+def test_the_results_of_all_crates_are_added_up(tool, capsys) -> None:  # type: ignore[no-untyped-def]
+    text = "test result: ok. 3 passed; 0 failed; 0 ignored\\ntest result: ok. 4 passed; 1 failed; 0 ignored"
+    _, _, closing = tool("check").tier("rust", [[sys.executable, "-c", f"print('{text}')"]], {})
+    assert closing == "7 passed, 1 failed"
+
+
 def test_an_unknown_tier_is_wrong_usage(tool, capsys) -> None:  # type: ignore[no-untyped-def]
     assert tool("check").main(["bogus"]) == 2
     assert "no such tier: bogus" in capsys.readouterr().err
