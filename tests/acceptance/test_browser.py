@@ -67,7 +67,7 @@ def test_a_chromium_viewer_sees_an_rtmp_publisher(stack: Stack, browser: Any) ->
     page = client_page(browser, stack.dev["http_url"])
     page.evaluate("whep", {
         "url": stack.whep_url("watch_rtmp", "viewer"), "token": stack.usersig("viewer"), "audio": False})
-    got = until("60 pictures", lambda: (s := page.evaluate("inbound()")).get("video", {}).get("frames", 0) >= 60 and s or None)
+    got = until("60 pictures", lambda: ((s := page.evaluate("inbound()")).get("video", {}).get("frames", 0) >= 60 and s) or None)
     assert got["video"]["dropped"] <= 2
     page.evaluate("sub.close()")
     publisher.end()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ class Call:
 
 
 @pytest.fixture(scope="module")
-def call(stack: Stack, callbacks: CallbackReceiver) -> Iterator[Call]:
+def call(stack: Stack, callbacks: CallbackReceiver) -> Call:
     alice = publish_whip(stack, ROOM, "alice", seconds=CALL_S + 30)
     bob = publish_rtmp(stack, ROOM, "bob", seconds=CALL_S + 30)
     tasks: dict[str, str] = {}
@@ -86,7 +85,7 @@ def call(stack: Stack, callbacks: CallbackReceiver) -> Iterator[Call]:
         stack.delete(task)
     for name, task in tasks.items():
         callbacks.wait(FINAL[TASKS[name]["OutputFormat"]], task_id=task, timeout_s=30)
-    yield Call(stack, callbacks, tasks, live, sent)
+    return Call(stack, callbacks, tasks, live, sent)
 
 
 def playlist(call: Call, task: str, user: str, media_type: str) -> tuple[Path, list[str]]:

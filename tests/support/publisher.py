@@ -32,8 +32,7 @@ BEEP_HZ, BEEP_S = 1000, 0.1
 def draw(number: int, width: int = WIDTH, height: int = HEIGHT, fps: int = FPS) -> NDArray[np.uint8]:
     """Picture `number` as gray uint8 (height, width): white on whole seconds, its number along the bottom."""
     picture = np.full((height, width), 60, np.uint8)
-    second, tick = divmod(number, fps)
-    if tick < FLASH_FRAMES:
+    if number % fps < FLASH_FRAMES:
         picture[: height - CELL_H] = 235
     else:  # something that moves, so that the coder has work
         x = (number * 4) % (width - 20)
