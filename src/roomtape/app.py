@@ -32,14 +32,14 @@ from starlette.applications import Starlette
 from roomtape import process
 from roomtape.access.development import development_keys
 from roomtape.access.service import Access
-from roomtape.api import gateway
+from roomtape.api import gateway, openapi
 from roomtape.api.services import Services
 from roomtape.callbacks.dispatcher import CallbackSettings, Dispatcher
 from roomtape.callbacks.poster import HttpPoster
 from roomtape.callbacks.service import CallbackService
 from roomtape.clock import Clock, SystemClock
 from roomtape.config import Config, load_effective, split_address
-from roomtape.console import admin, demo, health, pages
+from roomtape.console import admin, demo, explorer, health, pages
 from roomtape.control.server import ControlServer
 from roomtape.fetching.guard import Guard
 from roomtape.media.core import MediaCore
@@ -281,10 +281,8 @@ class Server:
     async def _serve_http(self, http_socket: socket.socket, dev: process.DevKeys | None) -> None:
         config = self.config
         services = Services(self.db, self.clock, self.access, self.recording, self.rooms)
-        public = [
-            *WebrtcDoor(self.access, self.rooms, self.core, self.clock).routes(),
-            *gateway.routes(services, config),
-        ]
+        api = [*gateway.routes(services, config), *openapi.routes()]
+        public = [*WebrtcDoor(self.access, self.rooms, self.core, self.clock).routes(), *api]
         administration = admin.Administration(
             db=self.db,
             access=self.access,
@@ -297,11 +295,13 @@ class Server:
             *health.routes(self._checks()),
             *admin.routes(administration),
             *pages.routes(administration, config),
+            *explorer.routes(config),
         ]
         if config.admin.listen:
             host, port = split_address(config.admin.listen, "admin.listen")
             admin_socket = self._bind(host, port, "admin.listen")
-            await self._listen(Starlette(routes=operators), admin_socket)
+            # The API is there too: the explorer's page may call its own origin only.
+            await self._listen(Starlette(routes=operators + api), admin_socket)
             public += health.routes(self._checks())[:2]
         else:
             public = operators + public

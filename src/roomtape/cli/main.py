@@ -16,6 +16,7 @@ from roomtape.cli import (
     doctor,
     key,
     node,
+    openapi,
     policy,
     record,
     room,
@@ -47,6 +48,7 @@ command.add_typer(user.command, name="user")
 command.add_typer(record.command, name="record")
 command.add_typer(callback.command, name="callback")
 command.command("node")(node.node)
+command.command("openapi")(openapi.openapi)
 command.command("doctor")(doctor.doctor)
 command.add_typer(config.command, name="config")
 
