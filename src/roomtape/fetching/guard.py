@@ -46,6 +46,13 @@ _LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress
 _NUMERIC_HOST = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+))*\.?", re.IGNORECASE)
 
 
+# Web ports, and the unprivileged ones but those browsers do not dial either (Fetch standard, "bad port"):
+# mail, chat and telephony servers take commands that a request can be made to look like.
+_BAD_PORTS = frozenset(
+    {1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, *range(6665, 6670), 6679, 6697, 10080}
+)
+
+
 class AddressRefused(DomainError, OSError):
     """The URL names an address that this server does not dial for tenants."""
 
@@ -126,6 +133,12 @@ class Guard:
         family, kind, protocol, _, destination = info
         self.check(ipaddress.ip_address(destination[0].split("%")[0]))
         return socket.socket(family, kind, protocol)
+
+
+def check_port(port: int) -> None:
+    """Raises AddressRefused for a port that no web server of a tenant is on."""
+    if port not in (80, 443) and (not 1024 <= port <= 65535 or port in _BAD_PORTS):
+        raise AddressRefused("the port is not one of a web server")
 
 
 class GuardedResolver(AbstractResolver):
