@@ -42,6 +42,7 @@ from roomtape.config import Config, load_effective, split_address
 from roomtape.console import admin, demo, explorer, health, pages
 from roomtape.control.server import ControlServer
 from roomtape.fetching.guard import Guard
+from roomtape.fetching.proxy import EgressProxy
 from roomtape.media.core import MediaCore
 from roomtape.recording.service import DiskRules, RecordingService, UploadRules, kernel_boot_id
 from roomtape.recording.task import TaskSettings
@@ -57,6 +58,7 @@ from roomtape.state.ledger import Ledger
 from roomtape.state.schema import nodes
 from roomtape.state.sealing import Sealer
 from roomtape.stats.quality import QualitySampler
+from roomtape.storage.s3 import S3Rules, S3Stores
 from roomtape.storage.spool import Spool
 from roomtape.storage.stores import GB, LocalBucket, LocalBuckets, LocalStore
 from roomtape.tasks.workers import Workers
@@ -134,14 +136,18 @@ class Server:
 
         self.workers = Workers()
         self.spool = Spool(config.spool_path)
-        self.recording = self._make_recording()
+        guard = Guard(config.fetching.allow, allow_loopback=config.dev)
+        egress = EgressProxy(guard)
+        await egress.start()
+        self._down.push_async_callback(egress.close)
+        stores = S3Stores(egress, S3Rules(config.storage.endpoints, config.storage.checksums))
+        self.recording = self._make_recording(stores)
         await self.recording.start()
         self._down.push_async_callback(self.recording.close)
         control = ControlServer(config.run_path / "control.sock", self.workers)
         await control.start()
         self._down.push_async_callback(control.close)
 
-        guard = Guard(config.fetching.allow, allow_loopback=config.dev)
         poster = HttpPoster(clock, guard.connector())
         self._down.push_async_callback(poster.close)
         self._callback_settings = CallbackSettings(config.callbacks.give_up_after_s)
@@ -231,7 +237,7 @@ class Server:
                 "stop the other program or choose other ports"
             ) from error
 
-    def _make_recording(self) -> RecordingService:
+    def _make_recording(self, stores: S3Stores) -> RecordingService:
         config = self.config
         return RecordingService(
             db=self.db,
@@ -255,6 +261,7 @@ class Server:
             ),
             disk=self._disk_rules(),
             upload=UploadRules(config.upload.max_age_s, config.upload.concurrency),
+            remote=stores,
         )
 
     def _disk_rules(self) -> DiskRules:

@@ -110,6 +110,10 @@ class Storage(_Section):
         dict[str, str],
         Meta(description='S3 endpoints by `vendor.region`, for example `"0.ap-guangzhou" = "https://..."`'),
     ] = {}
+    checksums: Annotated[
+        dict[str, str],
+        Meta(description="checksum header an S3 host is sent: `sha256` or `crc64nvme`; others get none"),
+    ] = {}
 
 
 class Recording(_Section):
@@ -507,6 +511,16 @@ def _check(config: Config) -> None:
     for name, bucket in config.storage.local.items():
         if not bucket.dir:
             raise ConfigError(f"storage.local.{name}.dir: missing; name a directory")
+    for name, url in config.storage.endpoints.items():
+        if not re.fullmatch(r"[01]\.[A-Za-z0-9-]+", name):
+            raise ConfigError(
+                f'storage.endpoints: {name!r} is not vendor.region; write for example "1.us-east-1"'
+            )
+        if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", url):
+            raise ConfigError(f"storage.endpoints.{name}: {url!r} is not a URL; write https://host")
+    for host, algorithm in config.storage.checksums.items():
+        if algorithm not in ("sha256", "crc64nvme"):
+            raise ConfigError(f"storage.checksums.{host}: {algorithm!r} is not sha256 or crc64nvme")
 
 
 # --- looking at the structs -----------------------------------------------------------------------

@@ -33,6 +33,8 @@ from roomtape.control.messages import (
     ToServer,
     ToWorker,
 )
+from roomtape.fetching.guard import Guard
+from roomtape.fetching.proxy import EgressProxy
 from roomtape.recording.service import DiskRules, RecordingService, UploadRules
 from roomtape.recording.spec import CloudStorageSpec, RecordingSpec
 from roomtape.recording.task import TaskSettings
@@ -43,6 +45,7 @@ from roomtape.state.database import Database
 from roomtape.state.ledger import Ledger
 from roomtape.state.schema import events
 from roomtape.state.sealing import Sealer
+from roomtape.storage.s3 import S3Rules, S3Stores
 from roomtape.storage.spool import Spool
 from roomtape.storage.stores import LocalBucket, LocalBuckets, LocalStore
 from roomtape.tasks.workers import Worker, Workers
@@ -318,6 +321,7 @@ async def stage(
     upload: UploadRules | None = None,
     boot_id: str = "boot-1",
     app: tuple[int, Secret] | None = None,
+    s3: S3Rules | None = None,
 ) -> AsyncIterator[Stage]:
     """Start a server life on the database and directory; `app` names the application of an earlier one."""
     sealer = Sealer.load(root / "master.key", {})
@@ -336,6 +340,8 @@ async def stage(
     workers = Workers()
     spool = Spool(root / "spool")
     buckets = LocalBuckets({"recordings": LocalBucket(LocalStore(root / "bucket", max_bytes))})
+    egress = EgressProxy(Guard(allow_loopback=True))
+    await egress.start()
     recording = RecordingService(
         db=db,
         clock=clock,
@@ -350,6 +356,7 @@ async def stage(
         settings=settings or TaskSettings(),
         disk=NO_DISK_LIMITS,
         upload=upload or UploadRules(),
+        remote=S3Stores(egress, s3),
     )
     await recording.start()
     writing = asyncio.create_task(ledger.run())
@@ -362,6 +369,7 @@ async def stage(
     finally:
         rooms.close()
         await recording.close()
+        await egress.close()
         ledger.end()
         await writing
         core.stop()

@@ -22,13 +22,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from roomtape import faults
 from roomtape.clock import Clock
 from roomtape.recording import events, playlist
+from roomtape.recording.destinations import Destinations
 from roomtape.recording.pieces_table import key_of
-from roomtape.recording.spec import HLS, KEEPS_HLS, CloudStorageSpec
+from roomtape.recording.spec import HLS, KEEPS_HLS
 from roomtape.recording.task import TOPIC, Task, TaskSettings
 from roomtape.state.database import Database, DatabaseUnavailable, announce, origin
 from roomtape.state.schema import files, final_jobs, outputs, pieces, tasks, uploads
 from roomtape.storage.spool import Spool
-from roomtape.storage.stores import LocalBuckets, ObjectStore, StoreError
+from roomtape.storage.stores import ObjectStore, StoreError
 from roomtape.storage.uploads import Upload, enqueue
 from roomtape.timers import Timers
 from roomtape.version import version
@@ -49,7 +50,7 @@ class Delivery:
         db: Database,
         clock: Clock,
         spool: Spool,
-        buckets: LocalBuckets,
+        destinations: Destinations,
         settings: TaskSettings,
         find: Callable[[str], Task | None],
         forget: Callable[[str], None],
@@ -57,7 +58,7 @@ class Delivery:
         self._db = db
         self._clock = clock
         self._spool = spool
-        self._buckets = buckets
+        self._destinations = destinations
         self._settings = settings
         self._find = find
         self._forget = forget
@@ -127,6 +128,7 @@ class Delivery:
             task.state = "gone"
             self._timers.cancel(task.task_id)
             self._forget(task.task_id)
+            self._destinations.forget(task.task_id)
             log.info("task_gone", task_id=task.task_id)
         elif ending.look_again_s is not None:
             self._again_in(task.task_id, ending.look_again_s)
@@ -242,12 +244,9 @@ class Delivery:
 
     async def store_of(self, upload: Upload) -> ObjectStore:
         task = self._find(upload.task_id)
-        storage = task.spec.storage if task is not None else None
-        if isinstance(storage, CloudStorageSpec):
-            store = self._buckets.find(storage.bucket, upload.sdk_app_id)
-            if store is not None:
-                return store
-        raise StoreError("NoSuchBucket", "The bucket is not declared on this server.", tell_at_once=True)
+        if task is None:
+            raise StoreError("NoSuchBucket", "The task of this file is gone.", tell_at_once=True)
+        return await self._destinations.of(task)
 
     async def proven(self, conn: AsyncConnection, upload: Upload, now_ms: int) -> None:
         task = self._find(upload.task_id)

@@ -21,6 +21,7 @@ from roomtape.access.service import Access
 from roomtape.clock import Clock
 from roomtape.control.messages import FileReady, Finalised
 from roomtape.recording.delivery import Delivery
+from roomtape.recording.destinations import BucketOpener, Destinations
 from roomtape.recording.errors import (
     FeatureOff,
     NoCapacity,
@@ -100,6 +101,7 @@ class RecordingService:
         settings: TaskSettings,
         disk: DiskRules,
         upload: UploadRules,
+        remote: BucketOpener,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -108,7 +110,7 @@ class RecordingService:
         self._rooms = rooms
         self._spool = spool
         self._workers = workers
-        self._buckets = buckets
+        self._destinations = Destinations(db, sealer, buckets, remote)
         self._node_id = node_id
         self._boot_id = boot_id
         self._settings = settings
@@ -116,7 +118,7 @@ class RecordingService:
         self._ledger = Ledger(db, clock, "recording")
         self._life = Lifecycle(db, clock, self._ledger, workers, rooms, spool, settings)
         self._delivery = Delivery(
-            db, clock, spool, buckets, settings, self._life.tasks.get, self._forget_task
+            db, clock, spool, self._destinations, settings, self._life.tasks.get, self._forget_task
         )
         self._finalising = Finalising(
             clock, self._ledger, workers, spool, settings, self._life.tasks.get, self._delivery.touch
@@ -367,10 +369,6 @@ class RecordingService:
             raise OptionNotSupported("RecordMode 2 (mixed) is not available on this server.")
         if not isinstance(spec.storage, CloudStorageSpec):
             raise OptionNotSupported("CloudVod is not available on this server.")
-        if self._buckets.find(spec.storage.bucket, spec.sdk_app_id) is None:
-            raise OptionNotSupported(
-                f"Bucket {spec.storage.bucket!r} is not a bucket of this server; others are not available."
-            )
 
     def _check_room_on_disk(self) -> None:
         self._spool.root.mkdir(parents=True, exist_ok=True)

@@ -31,10 +31,9 @@ from roomtape.recording.errors import (
     TooManyTasks,
 )
 from roomtape.recording.service import UploadRules
-from roomtape.recording.spec import CloudStorageSpec, SubscribeLists, VodSpec
+from roomtape.recording.spec import SubscribeLists, VodSpec
 from roomtape.recording.task import TaskSettings
 from roomtape.rooms.model import Session
-from roomtape.secret import Secret
 from roomtape.state.database import Database
 from roomtape.state.schema import minutes, pieces, tasks, uploads
 from tests.support.stage import ScriptedWorker, Stage, stage
@@ -117,9 +116,6 @@ async def test_create_refuses_who_and_what_it_must(server: Stage) -> None:
         await create(server.spec(mode=formats.MIXED))
     with pytest.raises(OptionNotSupported, match="CloudVod"):
         await create(server.spec(storage=VodSpec()))
-    elsewhere = CloudStorageSpec(1, "eu", "elsewhere", Secret("AK"), Secret("SK"))
-    with pytest.raises(OptionNotSupported, match="elsewhere"):
-        await create(server.spec(storage=elsewhere))
     await server.access.set_recording(server.sdk_app_id, False)
     with pytest.raises(FeatureOff):
         await create(server.spec())
