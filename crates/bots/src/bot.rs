@@ -9,15 +9,23 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpWrite;
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
-use crate::http::post_offer;
+use crate::http::{delete, post_offer};
 use crate::media::Loop;
+use crate::mischief::Mischief;
 
 const SOUND_EVERY: Duration = Duration::from_millis(20);
+const RATES: [u32; 2] = [48_000, 90_000];
+/// Packets kept to be sent again, and for how long: every request is answered, as a browser does.
+const RESENDABLE: usize = 2048;
+const RESENDABLE_FOR: Duration = Duration::from_secs(3);
+const SENDER_REPORT: u8 = 200;
 
 /// What a client saw.
 #[derive(Default)]
 pub struct Counts {
     pub sent_packets: u64,
+    pub sent_pictures: u64,
+    pub sent_sounds: u64,
     pub received_packets: u64,
     pub received_bytes: u64,
     pub lost_packets: u64,
@@ -27,17 +35,37 @@ pub struct Counts {
     pub first_picture_after: Option<Duration>,
 }
 
+/// Where a client goes, and what it does there.
+#[derive(Clone, Default)]
+pub struct Trip {
+    pub url: String,
+    pub token: String,
+    /// Address of a link in front of the server, to be used instead of the one in the answer.
+    pub via: Option<SocketAddr>,
+    /// With media it publishes, without it plays.
+    pub media: Option<Loop>,
+    pub mischief: Mischief,
+    /// When its media began; `None`: with the connection.
+    pub origin: Option<Instant>,
+    /// RTP times begin here in addition to the mischief's.
+    pub rtp_offset: u32,
+}
+
 pub struct Bot {
     rtc: Rtc,
     pub socket: UdpSocket,
     local: SocketAddr,
     audio: Mid,
     video: Mid,
-    media: Option<Loop>,
+    trip: Trip,
+    location: Option<String>,
     offered: Instant,
+    up_since: Option<Instant>,
     started: Option<Instant>,
+    /// Next picture and sound of the media's own count.
     picture: u64,
     sound: u64,
+    silent: bool,
     seq: [u64; 2],
     highest: std::collections::HashMap<Mid, (u64, u64)>,
     pub deadline: Instant,
@@ -46,11 +74,15 @@ pub struct Bot {
 }
 
 impl Bot {
-    /// Offers and is answered. With media it publishes, without it plays.
-    pub fn join(url: &str, token: &str, media: Option<Loop>) -> Result<Bot, String> {
+    /// Offers and is answered.
+    pub fn join(trip: Trip) -> Result<Bot, String> {
         let io = |e: std::io::Error| e.to_string();
         let now = Instant::now();
-        let host = url.trim_start_matches("http://").split(['/', ':']).next();
+        let host = trip
+            .url
+            .trim_start_matches("http://")
+            .split(['/', ':'])
+            .next();
         // The address from which the server is reached: the one the answer can come back to.
         let probe = UdpSocket::bind("0.0.0.0:0").map_err(io)?;
         probe
@@ -62,7 +94,7 @@ impl Bot {
         let mut rtc = Rtc::builder().set_rtp_mode(true).build(now);
         let candidate = Candidate::host(local, "udp").map_err(|e| e.to_string())?;
         rtc.add_local_candidate(candidate);
-        let direction = if media.is_some() {
+        let direction = if trip.media.is_some() {
             Direction::SendOnly
         } else {
             Direction::RecvOnly
@@ -71,22 +103,32 @@ impl Bot {
         let audio = change.add_media(MediaKind::Audio, direction, None, None, None);
         let video = change.add_media(MediaKind::Video, direction, None, None, None);
         let (offer, pending) = change.apply().ok_or("nothing to offer")?;
-        let answer = post_offer(url, token, &offer.to_sdp_string())?;
-        let answer = SdpAnswer::from_sdp_string(&answer).map_err(|e| e.to_string())?;
+        let answered = post_offer(&trip.url, &trip.token, &offer.to_sdp_string())?;
+        let sdp = match trip.via {
+            Some(link) => through(&answered.sdp, link),
+            None => answered.sdp,
+        };
+        let answer = SdpAnswer::from_sdp_string(&sdp).map_err(|e| e.to_string())?;
         rtc.sdp_api()
             .accept_answer(pending, answer)
             .map_err(|e| e.to_string())?;
+        if let Some(stream) = rtc.direct_api().stream_tx_by_mid(video, None) {
+            stream.set_rtx_cache(RESENDABLE, RESENDABLE_FOR, None);
+        }
         Ok(Bot {
             rtc,
             socket,
             local,
             audio,
             video,
-            media,
+            trip,
+            location: answered.location,
             offered: now,
+            up_since: None,
             started: None,
             picture: 0,
             sound: 0,
+            silent: false,
             seq: [0, 0],
             highest: std::collections::HashMap::new(),
             deadline: now,
@@ -118,33 +160,41 @@ impl Bot {
     }
 
     fn publish(&mut self, now: Instant) {
-        let (Some(started), Some(media)) = (self.started, self.media.clone()) else {
+        let (Some(started), Some(media)) = (self.started, self.trip.media.clone()) else {
             return;
         };
-        let picture_every = Duration::from_secs(1) / media.fps;
+        if self.silent {
+            return;
+        }
         let mut wrote = false;
-        while started + picture_every * self.picture as u32 <= now && !media.pictures.is_empty() {
-            let index = (self.picture % media.pictures.len() as u64) as usize;
-            let time = (self.picture * 90_000 / u64::from(media.fps)) as u32;
-            let payloads = &media.pictures[index];
-            for (i, payload) in payloads.iter().enumerate() {
-                self.write(
-                    self.video,
-                    true,
-                    time,
-                    i + 1 == payloads.len(),
-                    payload,
-                    now,
-                );
-            }
+        while self.picture_at(started, media.fps) <= now && !media.pictures.is_empty() {
+            let at = Duration::from_secs(self.picture) / media.fps;
+            let turn = self.trip.mischief.switch_every.map_or(0, |every| {
+                (at.as_nanos() / every.as_nanos().max(1)) as usize
+            });
+            let series = &media.pictures[turn % media.pictures.len()];
+            let picture = &series[(self.picture % series.len() as u64) as usize];
             self.picture += 1;
+            let mischief = &self.trip.mischief;
+            if mischief.is_paused(at) || (picture.key && mischief.withholds(at)) {
+                continue;
+            }
+            let last = picture.payloads.len();
+            for (i, payload) in picture.payloads.iter().enumerate() {
+                self.write(1, at, i + 1 == last, payload, now);
+            }
+            self.counts.sent_pictures += 1;
             wrote = true;
         }
-        while started + SOUND_EVERY * self.sound as u32 <= now && !media.sounds.is_empty() {
+        while self.sound_at(started) <= now && !media.sounds.is_empty() {
+            let at = SOUND_EVERY * self.sound as u32;
             let index = (self.sound % media.sounds.len() as u64) as usize;
-            let time = (self.sound * 960) as u32;
-            self.write(self.audio, false, time, false, &media.sounds[index], now);
             self.sound += 1;
+            if self.trip.mischief.is_paused(at) {
+                continue;
+            }
+            self.write(0, at, false, &media.sounds[index], now);
+            self.counts.sent_sounds += 1;
             wrote = true;
         }
         if wrote {
@@ -152,15 +202,59 @@ impl Bot {
         }
     }
 
+    fn picture_at(&self, started: Instant, fps: u32) -> Instant {
+        started
+            + self
+                .trip
+                .mischief
+                .real(Duration::from_secs(self.picture) / fps)
+    }
+
+    fn sound_at(&self, started: Instant) -> Instant {
+        started + self.trip.mischief.real(SOUND_EVERY * self.sound as u32)
+    }
+
+    /// Connected: the media begin, or go on where they would be by now, with the next key frame.
+    fn begin(&mut self, now: Instant) {
+        self.up_since = Some(now);
+        let origin = *self.trip.origin.get_or_insert(now);
+        self.started = Some(origin);
+        let Some(media) = &self.trip.media else {
+            return;
+        };
+        let passed = now - origin;
+        self.sound = passed.as_millis().div_ceil(SOUND_EVERY.as_millis()) as u64;
+        self.picture = (passed.as_nanos() * u128::from(media.fps)).div_ceil(1_000_000_000) as u64;
+        if let Some(series) = media.pictures.first() {
+            let count = series.len() as u64;
+            let is_key = |n: &u64| series[(n % count) as usize].key;
+            let key = (self.picture..self.picture + count).find(is_key);
+            self.picture = key.unwrap_or(self.picture);
+        }
+    }
+
+    /// One packet of sound (0) or picture (1) of media time `at`.
     fn write(
         &mut self,
-        mid: Mid,
-        video: bool,
-        time: u32,
+        which: usize,
+        at: Duration,
         marker: bool,
-        p: &std::sync::Arc<[u8]>,
-        at: Instant,
+        payload: &std::sync::Arc<[u8]>,
+        now: Instant,
     ) {
+        let mid = [self.audio, self.video][which];
+        let mischief = &self.trip.mischief;
+        let time = mischief
+            .rtp(which, RATES[which], at)
+            .wrapping_add(self.trip.rtp_offset);
+        // str0m reckons a report's RTP time from what was written when.
+        let error = mischief.report_error_s[which];
+        let off = Duration::from_secs_f64(error.abs());
+        let wallclock = if error > 0.0 {
+            now.checked_sub(off)
+        } else {
+            now.checked_add(off)
+        };
         let Some(payload_type) = self
             .rtc
             .media(mid)
@@ -168,11 +262,18 @@ impl Bot {
         else {
             return;
         };
-        let seq = &mut self.seq[usize::from(!video)];
+        let seq = &mut self.seq[which];
         *seq += 1;
-        let packet = RtpWrite::new(payload_type, (*seq).into(), time, at, p.clone())
-            .marker(marker)
-            .nackable(video);
+        let wallclock = wallclock.unwrap_or(now);
+        let packet = RtpWrite::new(
+            payload_type,
+            (*seq).into(),
+            time,
+            wallclock,
+            payload.clone(),
+        )
+        .marker(marker)
+        .nackable(which == 1);
         if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None) {
             stream.write_rtp(packet);
             self.counts.sent_packets += 1;
@@ -181,13 +282,39 @@ impl Bot {
 
     /// When something is due at the latest.
     pub fn next(&self) -> Instant {
-        let (Some(started), Some(media)) = (self.started, &self.media) else {
+        let (Some(started), Some(media), false) = (self.started, &self.trip.media, self.silent)
+        else {
             return self.deadline;
         };
-        let picture = started + Duration::from_secs(1) / media.fps * self.picture as u32;
-        self.deadline
-            .min(picture)
-            .min(started + SOUND_EVERY * self.sound as u32)
+        let picture = self.picture_at(started, media.fps);
+        self.deadline.min(picture).min(self.sound_at(started))
+    }
+
+    /// Sends no more media, but answers.
+    pub fn fall_silent(&mut self) {
+        self.silent = true;
+    }
+
+    /// How long it has been connected.
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        self.up_since.map(|since| now - since)
+    }
+
+    /// The next life of this client; its media go on, its RTP times do not.
+    pub fn next_trip(&self) -> Trip {
+        let mut trip = self.trip.clone();
+        trip.rtp_offset = trip
+            .rtp_offset
+            .wrapping_mul(747_796_405)
+            .wrapping_add(2_891_336_453);
+        trip
+    }
+
+    /// Ends its session as a client does.
+    pub fn leave(&self) -> Result<(), String> {
+        self.location
+            .as_ref()
+            .map_or(Ok(()), |l| delete(&self.trip.url, l, &self.trip.token))
     }
 
     fn drain(&mut self, now: Instant) {
@@ -199,6 +326,11 @@ impl Bot {
                     return;
                 }
                 Ok(Output::Transmit(t)) => {
+                    let reports = self.trip.mischief.reports_after;
+                    let early = !reports.is_zero() && self.age(now).is_none_or(|age| age < reports);
+                    if early && t.contents.get(1) == Some(&SENDER_REPORT) {
+                        continue; // the first header of a compound is readable also encrypted
+                    }
                     // A full socket buffer loses it, as the network would.
                     let _ = self.socket.send_to(&t.contents, t.destination);
                 }
@@ -215,7 +347,7 @@ impl Bot {
         match event {
             Event::Connected => {
                 self.counts.connected_after = Some(now - self.offered);
-                self.started = Some(now);
+                self.begin(now);
             }
             Event::KeyframeRequest(_) => self.counts.keyframe_requests += 1,
             Event::RtpPacket(packet) => {
@@ -246,5 +378,39 @@ impl Bot {
             .map(|(highest, n)| highest.saturating_sub(*n))
             .sum();
         self.counts.lost_packets = lost;
+    }
+}
+
+/// An answer whose candidates are all the link's.
+fn through(sdp: &str, link: SocketAddr) -> String {
+    let mut out = String::new();
+    for line in sdp.lines() {
+        let mut words: Vec<&str> = line.split(' ').collect();
+        let (ip, port) = (link.ip().to_string(), link.port().to_string());
+        if line.starts_with("a=candidate:") && words.len() > 5 {
+            if !words[2].eq_ignore_ascii_case("udp") {
+                continue;
+            }
+            (words[4], words[5]) = (&ip, &port);
+        }
+        out += &words.join(" ");
+        out += "\r\n";
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_led_through_the_link() {
+        let sdp = "v=0\r\na=candidate:1 1 udp 21 10.0.0.1 8443 typ host\r\n\
+                   a=candidate:2 1 tcp 20 10.0.0.1 8443 typ host tcptype passive\r\n";
+        let link = "127.0.0.1:9".parse().unwrap();
+        assert_eq!(
+            through(sdp, link),
+            "v=0\r\na=candidate:1 1 udp 21 127.0.0.1 9 typ host\r\n"
+        );
     }
 }

@@ -1,11 +1,55 @@
-//! One POST of an offer to a WHIP or WHEP address. Plain HTTP/1.1: load is made on one machine.
+//! Offers to a WHIP or WHEP address, and the end of a session. Plain HTTP/1.1: load is made on one machine.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// The answer's SDP. `Err`: what went wrong, with the status where there was one.
-pub fn post_offer(url: &str, token: &str, sdp: &str) -> Result<String, String> {
+/// An answered offer.
+pub struct Answered {
+    pub sdp: String,
+    /// Address of the session, as the server wrote it.
+    pub location: Option<String>,
+}
+
+/// Offers. `Err`: what went wrong, with the status where there was one.
+pub fn post_offer(url: &str, token: &str, sdp: &str) -> Result<Answered, String> {
+    let (status, head, body) = request("POST", url, token, sdp)?;
+    if !matches!(status.as_str(), "200" | "201") {
+        return Err(format!("{status}: {}", body.trim()));
+    }
+    let location = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("location")
+            .then(|| value.trim().to_owned())
+    });
+    Ok(Answered {
+        sdp: body,
+        location,
+    })
+}
+
+/// Ends the session at `location`, an address or a path at the server of `url`.
+pub fn delete(url: &str, location: &str, token: &str) -> Result<(), String> {
+    let whole = if location.starts_with("http://") {
+        location.to_owned()
+    } else {
+        let host = url.split('/').take(3).collect::<Vec<_>>().join("/");
+        host + location
+    };
+    let (status, _, body) = request("DELETE", &whole, token, "")?;
+    if !status.starts_with('2') {
+        return Err(format!("{status}: {}", body.trim()));
+    }
+    Ok(())
+}
+
+/// Status, head and body.
+fn request(
+    method: &str,
+    url: &str,
+    token: &str,
+    sdp: &str,
+) -> Result<(String, String, String), String> {
     let rest = url
         .strip_prefix("http://")
         .ok_or("only http:// is spoken")?;
@@ -17,7 +61,7 @@ pub fn post_offer(url: &str, token: &str, sdp: &str) -> Result<String, String> {
         .map_err(io)?;
     write!(
         stream,
-        "POST /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/sdp\r\n\
+        "{method} /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/sdp\r\n\
          Authorization: Bearer {token}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{sdp}",
         sdp.len()
     )
@@ -27,16 +71,15 @@ pub fn post_offer(url: &str, token: &str, sdp: &str) -> Result<String, String> {
     let text = String::from_utf8_lossy(&answer);
     let (head, body) = text.split_once("\r\n\r\n").ok_or("no HTTP answer")?;
     let status = head.split_whitespace().nth(1).unwrap_or_default();
-    if !matches!(status, "200" | "201") {
-        return Err(format!("{status}: {}", body.trim()));
-    }
-    if head
+    let chunked = head
         .to_ascii_lowercase()
-        .contains("transfer-encoding: chunked")
-    {
-        return unchunk(body).ok_or_else(|| "a chunked body that ends early".into());
-    }
-    Ok(body.to_owned())
+        .contains("transfer-encoding: chunked");
+    let body = if chunked {
+        unchunk(body).ok_or("a chunked body that ends early")?
+    } else {
+        body.to_owned()
+    };
+    Ok((status.to_owned(), head.to_owned(), body))
 }
 
 fn unchunk(mut body: &str) -> Option<String> {

@@ -1,22 +1,22 @@
-//! Load: many WebRTC clients in one thread.
+//! Load and mischief: WebRTC clients in one thread.
 //!
 //!     roomtape-bots publish URL --count 50 --seconds 20 --token T --pictures a.h264 --sounds a.opus20
 //!     roomtape-bots play URL --count 100 --seconds 20 --token T
 //!
-//! `{n}` in URL and token is the client's number. Pictures: an Annex B H.264 stream; sounds: 20 ms
-//! Opus packets, each led by its length (u16, big endian); both loop. One JSON object on stdout
-//! tells what was sent and received; a line "up" on it says that all are connected.
-
-mod bot;
-mod http;
-mod media;
+//! `{n}` in URL and token is the client's number. Pictures: Annex B H.264 streams (the option may be
+//! repeated, see --switch-s); sounds: 20 ms Opus packets, each led by its length (u16, big endian);
+//! all loop. `--via HOST:PORT` sends through a link, `--linger-ms` answers requests after the last
+//! picture, `--vanish` says no goodbye, `--reconnect-s` begins a new session that often. What goes
+//! wrong on purpose: `mischief::Mischief::option`. One JSON object on stdout tells what was sent and
+//! received; a line "up" on it says that all are connected.
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use bot::Bot;
-use media::Loop;
+use roomtape_bots::bot::{Bot, Trip};
+use roomtape_bots::media::Loop;
+use roomtape_bots::mischief::Mischief;
 use roomtape_io::clock::now_ns;
 use roomtape_io::poll::PollSet;
 
@@ -25,10 +25,15 @@ struct Options {
     url: String,
     token: String,
     count: usize,
-    seconds: u64,
+    seconds: f64,
     fps: u32,
-    pictures: Option<String>,
+    pictures: Vec<String>,
     sounds: Option<String>,
+    via: Option<std::net::SocketAddr>,
+    linger: Duration,
+    vanish: bool,
+    reconnect: Option<Duration>,
+    mischief: Mischief,
 }
 
 fn options() -> Result<Options, String> {
@@ -43,22 +48,41 @@ fn options() -> Result<Options, String> {
         url: args.next().ok_or("which URL?")?,
         token: String::new(),
         count: 1,
-        seconds: 10,
+        seconds: 10.0,
         fps: 30,
-        pictures: None,
+        pictures: Vec::new(),
         sounds: None,
+        via: None,
+        linger: Duration::ZERO,
+        vanish: false,
+        reconnect: None,
+        mischief: Mischief::default(),
     };
     while let Some(name) = args.next() {
+        if name == "--vanish" {
+            options.vanish = true;
+            continue;
+        }
         let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
         let number = || value.parse::<u64>().map_err(|e| format!("{name}: {e}"));
         match name.as_str() {
             "--token" => options.token = value,
             "--count" => options.count = number()? as usize,
-            "--seconds" => options.seconds = number()?,
+            "--seconds" => options.seconds = value.parse().map_err(|e| format!("{name}: {e}"))?,
             "--fps" => options.fps = number()? as u32,
-            "--pictures" => options.pictures = Some(value),
+            "--pictures" => options.pictures.push(value),
             "--sounds" => options.sounds = Some(value),
-            _ => return Err(format!("what is {name}?")),
+            "--via" => options.via = Some(value.parse().map_err(|e| format!("{name}: {e}"))?),
+            "--linger-ms" => options.linger = Duration::from_millis(number()?),
+            "--reconnect-s" => {
+                options.reconnect = Some(Duration::from_secs_f64(
+                    value.parse().map_err(|e| format!("{name}: {e}"))?,
+                ))
+            }
+            _ => options
+                .mischief
+                .option(&name, &value)
+                .ok_or_else(|| format!("what is {name} {value}?"))?,
         }
     }
     Ok(options)
@@ -74,11 +98,16 @@ fn file(path: Option<&String>) -> Result<Vec<u8>, String> {
 fn run() -> Result<(), String> {
     let options = options()?;
     let media = if options.publish {
-        let (pictures, sounds) = (
-            file(options.pictures.as_ref())?,
-            file(options.sounds.as_ref())?,
-        );
-        Some(Loop::new(&pictures, &sounds, options.fps))
+        let pictures = options
+            .pictures
+            .iter()
+            .map(|p| file(Some(p)))
+            .collect::<Result<Vec<_>, _>>()?;
+        Some(Loop::new(
+            &pictures,
+            &file(options.sounds.as_ref())?,
+            options.fps,
+        ))
     } else {
         None
     };
@@ -88,7 +117,15 @@ fn run() -> Result<(), String> {
         let number = n.to_string();
         let url = options.url.replace("{n}", &number);
         let token = options.token.replace("{n}", &number);
-        let bot = Bot::join(&url, &token, media.clone()).map_err(|e| format!("client {n}: {e}"))?;
+        let trip = Trip {
+            url,
+            token,
+            via: options.via,
+            media: media.clone(),
+            mischief: options.mischief.clone(),
+            ..Trip::default()
+        };
+        let bot = Bot::join(trip).map_err(|e| format!("client {n}: {e}"))?;
         bots.push(bot);
         turn(&mut bots, &mut poll, Instant::now());
     }
@@ -107,9 +144,42 @@ fn run() -> Result<(), String> {
     }
     println!("up");
     let _ = std::io::stdout().flush();
-    let end = Instant::now() + Duration::from_secs(options.seconds);
+    let end = Instant::now() + Duration::from_secs_f64(options.seconds);
+    let mut reconnects = 0;
+    let mut sent = (0, 0);
+    while Instant::now() < end {
+        let soon = Instant::now() + Duration::from_millis(50);
+        turn(
+            &mut bots,
+            &mut poll,
+            options.reconnect.map_or(end, |_| end.min(soon)),
+        );
+        let Some(every) = options.reconnect else {
+            continue;
+        };
+        for bot in &mut bots {
+            let due = bot.age(Instant::now()).is_some_and(|age| age >= every);
+            if !(due || bot.dead) {
+                continue;
+            }
+            if !options.vanish {
+                bot.leave()?;
+            }
+            sent = (
+                sent.0 + bot.counts.sent_pictures,
+                sent.1 + bot.counts.sent_sounds,
+            );
+            *bot = Bot::join(bot.next_trip())?;
+            reconnects += 1;
+        }
+    }
+    bots.iter_mut().for_each(Bot::fall_silent);
+    let end = Instant::now() + options.linger;
     while Instant::now() < end {
         turn(&mut bots, &mut poll, end);
+    }
+    if !options.vanish {
+        bots.iter().try_for_each(Bot::leave)?;
     }
     bots.iter_mut().for_each(Bot::count_losses);
     let sum = |f: fn(&Bot) -> u64| bots.iter().map(f).sum::<u64>();
@@ -122,6 +192,9 @@ fn run() -> Result<(), String> {
         "clients": bots.len(),
         "dead": sum(|b| u64::from(b.dead)),
         "sent_packets": sum(|b| b.counts.sent_packets),
+        "sent_pictures": sent.0 + sum(|b| b.counts.sent_pictures),
+        "sent_sounds": sent.1 + sum(|b| b.counts.sent_sounds),
+        "reconnects": reconnects,
         "received_packets": sum(|b| b.counts.received_packets),
         "received_bytes": sum(|b| b.counts.received_bytes),
         "lost_packets": sum(|b| b.counts.lost_packets),

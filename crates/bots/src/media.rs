@@ -1,14 +1,20 @@
-//! What the publishers send: a file of pictures and a file of sound, packed once, in a loop.
+//! What the publishers send: files of pictures and a file of sound, packed once.
 
 use std::sync::Arc;
 
 use roomtape_core::{h264_payloads, nal_units};
 
-/// A loop of media, ready to be sent.
+/// One access unit, packed.
+pub struct Picture {
+    pub payloads: Vec<Arc<[u8]>>,
+    pub key: bool,
+}
+
+/// Media ready to be sent, again and again.
 #[derive(Clone, Default)]
 pub struct Loop {
-    /// Payloads of each picture.
-    pub pictures: Arc<Vec<Vec<Arc<[u8]>>>>,
+    /// One series of pictures per file.
+    pub pictures: Vec<Arc<Vec<Picture>>>,
     /// One packet per 20 ms.
     pub sounds: Arc<Vec<Arc<[u8]>>>,
     pub fps: u32,
@@ -52,13 +58,21 @@ pub fn packets(file: &[u8]) -> Vec<Arc<[u8]>> {
 }
 
 impl Loop {
-    pub fn new(pictures: &[u8], sounds: &[u8], fps: u32) -> Loop {
-        let pictures = access_units(pictures)
-            .iter()
-            .map(|u| h264_payloads(u))
-            .collect();
+    pub fn new(pictures: &[Vec<u8>], sounds: &[u8], fps: u32) -> Loop {
+        let series = |file: &Vec<u8>| {
+            let units = access_units(file);
+            let pack = |unit: &Vec<u8>| Picture {
+                payloads: h264_payloads(unit),
+                key: nal_units(unit).iter().any(|nal| nal[0] & 0x1f == 5),
+            };
+            Arc::new(units.iter().map(pack).collect::<Vec<_>>())
+        };
         Loop {
-            pictures: Arc::new(pictures),
+            pictures: pictures
+                .iter()
+                .map(series)
+                .filter(|s| !s.is_empty())
+                .collect(),
             sounds: Arc::new(packets(sounds)),
             fps,
         }
@@ -88,5 +102,9 @@ mod tests {
         assert_eq!(units.len(), 3);
         assert!(units[0].ends_with(&[0x65, 0x08, 4]));
         assert_eq!(packets(&[0, 2, 7, 8, 0, 1, 9, 0, 5]).len(), 2);
+        let media = Loop::new(&[stream, Vec::new()], &[], 30);
+        let keys: Vec<bool> = media.pictures[0].iter().map(|p| p.key).collect();
+        assert_eq!(keys, [true, false, false]);
+        assert_eq!(media.pictures.len(), 1);
     }
 }
