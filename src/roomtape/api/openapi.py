@@ -300,6 +300,8 @@ def _property(shape: type[Part], member: Member, in_answer: bool) -> Schema:
             low, high = MAX_INT[member.kind]
             one["minimum"] = low if told.low is None else told.low
             one["maximum"] = min(high, MAX_SAFE) if in_answer else high if told.high is None else told.high
+        if told.pattern is not None:
+            one["pattern"] = told.pattern
         if told.secret:
             one["format"] = "password"
     schema = one
@@ -307,6 +309,8 @@ def _property(shape: type[Part], member: Member, in_answer: bool) -> Schema:
         schema = {"type": "array", "items": one}
         if told.most is not None:
             schema["maxItems"] = told.most
+    if member.required and not in_answer:
+        _present(schema, member)
     text = told.text
     if told.choices:
         text += " " + ", ".join(f"{value}: {stands}" for value, stands in told.choices.items()) + "."
@@ -318,6 +322,16 @@ def _property(shape: type[Part], member: Member, in_answer: bool) -> Schema:
     if told.example is not None and not in_answer:
         schema["examples"] = [told.example]
     return schema
+
+
+def _present(schema: Schema, member: Member) -> None:
+    """An empty text, an empty list and an application number of 0 count as absent."""
+    if member.is_list:
+        schema["minItems"] = 1
+    elif member.kind == "string" and "pattern" not in schema:
+        schema["minLength"] = 1
+    elif member.name in ("SdkAppId", "SdkAppid"):
+        schema["minimum"] = 1
 
 
 _KINDS: Mapping[str, Callable[[], Schema]] = {

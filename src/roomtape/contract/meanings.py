@@ -23,11 +23,16 @@ class Meaning:
     default: int | str | bool | None = None
     choices: Mapping[int, str] | None = None  # what each value stands for
     most: int | None = None  # entries of a list
+    pattern: str | None = None  # of a text, or of each text of a list
     example: object = None
     secret: bool = False
 
 
 NUMBER_ROOM = 0xFFFFFFFF
+STRING_ROOM = r"^[a-zA-Z0-9 !#$%&()+\-:;<=.>?@\[\]^_{}|~,]{1,64}$"
+USER = r"^[A-Za-z0-9_\-.@#:+=]{1,64}$"
+PATH_PART = r"^[A-Za-z0-9_-]+$"
+COLOUR = r"^(#|0x)[0-9A-Fa-f]{6}$"
 RENDER = {0: "stretch", 1: "crop", 2: "fit with bars", 3: "crop a little, stretch the rest"}
 STREAM = {0: "main stream", 1: "auxiliary stream"}
 SIDE = 1920
@@ -39,24 +44,34 @@ MEANINGS: Mapping[str, Meaning] = {
     "RequestId": Meaning("Number of this request, also in the server's log."),
     # --- rooms ---
     "RoomId": Meaning("The room.", example="demo"),
-    "StrRoomId": Meaning("The string room.", example="demo"),
+    "StrRoomId": Meaning("The string room, 1 to 64 characters.", example="demo", pattern=STRING_ROOM),
     "RemoveUserRequest.RoomId": Meaning("The integer room.", 1, NUMBER_ROOM, example=1234),
     "DismissRoomRequest.RoomId": Meaning("The integer room.", 1, NUMBER_ROOM, example=1234),
     "SetUserBlockedRequest.RoomId": Meaning("The integer room.", 1, NUMBER_ROOM, example=1234),
-    "RemoveUserByStrRoomIdRequest.RoomId": Meaning("The string room, 1 to 64 characters.", example="demo"),
-    "DismissRoomByStrRoomIdRequest.RoomId": Meaning("The string room, 1 to 64 characters.", example="demo"),
-    "UserIds": Meaning("Whom to put out; who is not there is skipped.", most=10, example=["alice"]),
+    "RemoveUserByStrRoomIdRequest.RoomId": Meaning(
+        "The string room, 1 to 64 characters.", example="demo", pattern=STRING_ROOM
+    ),
+    "DismissRoomByStrRoomIdRequest.RoomId": Meaning(
+        "The string room, 1 to 64 characters.", example="demo", pattern=STRING_ROOM
+    ),
+    "UserIds": Meaning(
+        "Whom to put out; who is not there is skipped.", most=10, example=["alice"], pattern=USER
+    ),
     "UserId": Meaning("The user, 1 to 64 characters.", example="alice"),
     "IsMute": Meaning(
         "What the user may no longer send.", 0, 3,
         choices={0: "nothing is blocked", 1: "sound and picture", 2: "sound", 3: "picture"}, example=1,
+    ),
+    "SetUserBlockedRequest.UserId": Meaning("The user, 1 to 64 characters.", example="alice", pattern=USER),
+    "SetUserBlockedByStrRoomIdRequest.UserId": Meaning(
+        "The user, 1 to 64 characters.", example="alice", pattern=USER
     ),
     # --- recording ---
     "CreateCloudRecordingRequest.RoomId": Meaning(
         "The room to record, always a JSON string; it need not exist yet.", example="demo"
     ),
     "CreateCloudRecordingRequest.UserId": Meaning(
-        "The recorder's own user; nobody else in the room may have it.", example="recorder"
+        "The recorder's own user; nobody else in the room may have it.", example="recorder", pattern=USER
     ),
     "CreateCloudRecordingRequest.UserSig": Meaning(
         "Signature of that user; it must outlive the task. `roomtape usersig issue` makes one.", secret=True
@@ -115,7 +130,9 @@ MEANINGS: Mapping[str, Meaning] = {
     "Bucket": Meaning("The bucket; in `roomtape dev`, `recordings` is a directory.", example="recordings"),
     "AccessKey": Meaning("The store's access key.", example="AK"),
     "SecretKey": Meaning("The store's secret key, kept sealed.", example="SK", secret=True),
-    "FileNamePrefix": Meaning("Parts of the path before the task, of A-Z a-z 0-9 _ and -.", example=["room"]),
+    "FileNamePrefix": Meaning(
+        "Parts of the path before the task, of A-Z a-z 0-9 _ and -.", example=["room"], pattern=PATH_PART
+    ),
     "EndpointUrl": Meaning("An S3-compatible store, as host or URL.", example="s3.example.com"),
     "Procedure": Meaning("Name of a task flow after the upload."),
     "TencentVod.ExpireTime": Meaning("Seconds the library keeps the file; 0 is for ever.", default=0),
@@ -128,7 +145,10 @@ MEANINGS: Mapping[str, Meaning] = {
         "Files to make; not coded as OutputFormat.", 0, 4, 0,
         {0: "mp4", 1: "hls", 2: "aac", 3: "hls and mp4", 4: "hls and aac"},
     ),
-    "UserDefineRecordId": Meaning("Your own prefix of the file name, at most 64 of A-Z a-z 0-9 _ and -."),
+    "UserDefineRecordId": Meaning(
+        "Your own prefix of the file name, at most 64 of A-Z a-z 0-9 _ and -.",
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+    ),
     "MixTranscodeParams": Meaning("Picture and sound of a mix; ignored in single-stream mode."),
     "MixLayoutParams": Meaning("Layout of a mix; ignored in single-stream mode."),
     "VideoParams": Meaning("The picture; when given, all of its members are required."),
@@ -148,7 +168,7 @@ MEANINGS: Mapping[str, Meaning] = {
         choices={1: "floating", 2: "screen sharing", 3: "nine-grid", 4: "custom"}, example=3,
     ),
     "MixLayoutList": Meaning("The windows of the custom layout.", most=25),
-    "BackGroundColor": Meaning("Colour behind, `#RRGGBB` or `0xRRGGBB`.", example="#000000"),
+    "BackGroundColor": Meaning("Colour behind, `#RRGGBB` or `0xRRGGBB`.", example="#000000", pattern=COLOUR),
     "MaxResolutionUserId": Meaning("Who has the big window, in modes 1 and 2."),
     "MixLayoutParams.MediaId": Meaning("Which stream of that user.", 0, 1, 0, STREAM),
     "MixLayout.MediaId": Meaning("Which stream of the user.", 0, 1, 0, STREAM),
@@ -182,8 +202,10 @@ MEANINGS: Mapping[str, Meaning] = {
     },
     "Chars": Meaning("The text.", example="recorded"),
     "FontSize": Meaning("Pixels.", 1, 512, 14),
-    "FontColor": Meaning("Colour of the text, white when absent.", example="#ffffff"),
-    "WaterMarkChar.BackGroundColor": Meaning("Colour behind the text, transparent when absent."),
+    "FontColor": Meaning("Colour of the text, white when absent.", example="#ffffff", pattern=COLOUR),
+    "WaterMarkChar.BackGroundColor": Meaning(
+        "Colour behind the text, transparent when absent.", pattern=COLOUR
+    ),
     "Font": Meaning("`Tencent` or `SourceHanSans`.", default="Tencent"),
     "Pos": Meaning(
         "Where.", 0, 6, example=0,

@@ -79,6 +79,9 @@ async def test_every_answer_is_a_documented_one(served: tuple[Stand, str], actio
     assert seen
     assert not [code for code in seen if code.startswith("InternalError")]
     assert not [code for code in seen if code.startswith("AuthFailure.Signature")], "the requests were signed"
+    if mode is GenerationMode.POSITIVE:
+        told = {"UnknownParameter", "MissingParameter.SdkAppId", "MissingParameter.RoomId", "MissingParameter.TaskId"}
+        assert told.isdisjoint(seen), "what the schema allows has every member"
 
 
 def attack(api: Stand, endpoint: str, action: str, mode: GenerationMode, note: Callable[[str], None]) -> None:
