@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from project import PYTHON, ROOT, Broken, environment
+from project import PYTHON, ROOT, Broken, done, environment, is_fresh, need, run
 
 Command = Sequence[str]
 CLOSING = re.compile(r"(\d+ (passed|failed|error)|no tests ran|^Contracts:|^Success:|^Found \d+ error)")
@@ -42,6 +42,7 @@ TIERS: dict[str, list[Command]] = {
     ],
 }
 ALL = ("lint", "rust", "unit", "integration", "acceptance", "wheel")
+GO_BIN = ROOT / ".cache" / "bin"
 NEED_SYSTEM = {"integration", "acceptance", "soak"}
 
 
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if NEED_SYSTEM & set(wanted):
             system_packages(env)
+            go_programs(env)
     except Broken as broken:
         print(f"check: {broken}", file=sys.stderr)
         return 1
@@ -117,6 +119,20 @@ def system_packages(env: dict[str, str]) -> None:
     for command in (["apt-get", "update", "-q"], install):
         if subprocess.run(command, env=quiet, stdin=subprocess.DEVNULL, check=False).returncode != 0:
             raise Broken(f"`{' '.join(command)}` failed")
+
+
+def go_programs(env: dict[str, str]) -> None:
+    """Build what requirements/go.txt names into .cache/bin, in exactly that version. Raises Broken."""
+    lines = (ROOT / "requirements" / "go.txt").read_text().splitlines()
+    wanted = [line for line in lines if line and not line.startswith("#")]
+    stamp = "\n".join(wanted)
+    programs = [GO_BIN / line.partition("@")[0].rsplit("/", 1)[1] for line in wanted]
+    if is_fresh("go-programs", stamp) and all(program.exists() for program in programs):
+        return
+    go = need("go", "install Go 1.26 or later (go.dev); the tests run an S3 server written in it", env)
+    for line in wanted:
+        run([go, "install", line], {**env, "GOBIN": str(GO_BIN), "GOFLAGS": "-p=2"})
+    done("go-programs", stamp)
 
 
 def _is_installed(package: str) -> bool:
