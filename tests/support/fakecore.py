@@ -68,6 +68,8 @@ class _Reader:
     positions: dict[int, _Position] = field(default_factory=dict)
     in_flight: deque[tuple[int, int, int]] = field(default_factory=deque)  # track, seq, size
     flushed_at: int | None = None
+    told: int = 0
+    declined: set[int] = field(default_factory=set)
 
 
 @dataclass(eq=False)
@@ -318,10 +320,23 @@ class FakeCore:
                 reader.in_flight.append((number, frame.seq, len(frame.data)))
                 frames.append(frame)
                 position.next_send = frame.seq + 1
-        told = watermark if whole and due else min(watermark, reader.flushed_at or 0)
+        if not due and not frames:
+            return
         if due and whole:
             reader.flushed_at = watermark
-        self._send(reader.connection, tap.BATCH, tap.pack_batch(reader.number, told, frames))
+            reader.told = max(reader.told, min([watermark, *self._undecided(reader)]))
+        self._send(reader.connection, tap.BATCH, tap.pack_batch(reader.number, reader.told, frames))
+
+    def _undecided(self, reader: _Reader) -> list[int]:
+        """Captures that hold the watermark back: of tracks the reader has neither taken nor declined."""
+        return [
+            log.frames[0].capture_ns
+            for number, log in self._logs.items()
+            if log.room == reader.room
+            and log.frames
+            and number not in reader.declined
+            and (number not in reader.positions or not reader.positions[number].reading)
+        ]
 
     def _gap(self, reader: _Reader, log: _Log, position: _Position) -> None:
         """The reader was overtaken: it goes on at the next frame a decoder can start with."""
@@ -360,6 +375,8 @@ class FakeCore:
             self._serve_reader(reader, force=False)
         elif kind == tap.UNREAD:
             reader.positions.pop(row["track"], None)
+            reader.declined.add(row["track"])
+            self._serve_reader(reader, force=True)
         elif kind == tap.CLOSE:
             connection.readers.pop(reader.number, None)
             if self._names.get(reader.name) is reader:
@@ -391,6 +408,7 @@ class FakeCore:
             if log.room == reader.room and (log.live or log.frames)
         ]
         self._say(connection, tap.OPENED, {"reader": reader.number, "room": reader.room, "tracks": tracks})
+        self._serve_reader(reader, force=False)
 
     def _read(self, reader: _Reader, track: int, from_seq: int, preroll_ms: int) -> None:
         log = self._logs[track]
@@ -410,7 +428,7 @@ class FakeCore:
                 position.preroll = [f._replace(flags=f.flags | PREROLL) for f in before if f.seq >= start]
         reader.positions[track] = position
         reader.in_flight = deque(row for row in reader.in_flight if row[0] != track)
-        self._serve_reader(reader, force=False)
+        self._serve_reader(reader, force=True)
 
     def _ack(self, reader: _Reader, track: int, seq: int) -> None:
         position = reader.positions.get(track)

@@ -36,6 +36,7 @@ class Inline:
         self.said: list[say.ToServer] = []
         self.pieces: dict[tuple[str, int], say.PieceReady] = {}
         self.sources: list[Source] = []
+        self.videos: set[int] = set()
         self.commit = True
         self.now_s = 0.0
         self.epoch = 0
@@ -101,6 +102,8 @@ class Inline:
         at_ns = TASK0_NS + round((self.now_s if at_s is None else at_s) * NS)
         started = {"started_ns": at_ns, "entered_ns": at_ns} | more
         number = self.core.start_track(ROOM, user, kind, codec, **started)  # type: ignore[arg-type]
+        if not audio:
+            self.videos.add(number)
         source = Source(number, frames, clock or (48_000 if audio else 90_000), at_ns)
         self.sources.append(source)
         return source
@@ -156,6 +159,9 @@ class Inline:
 
     def elementary(self, user: str, media: str, what: str) -> Elementary:
         return read_pieces([self.path(piece) for piece in self.of(user, media, what)])
+
+    def elementary_of(self, piece: say.PieceReady) -> Elementary:
+        return read_pieces([self.path(piece)])
 
     def measured(self, user: str, media: str, what: str) -> Measured:
         """All pieces, one after the other; times are task time."""

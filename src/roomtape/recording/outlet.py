@@ -65,10 +65,11 @@ class Outlet:
             key=self.key, user=self.user, media=self.media, type=self.type, streams=streams, piece_ns=piece_ns
         )
 
-    def settled_ns(self, by_watermark_ns: int, quiet: Callable[[Strand], bool]) -> int | None:
+    def settled_ns(self, by_watermark_ns: int, quiet: Callable[[Strand], bool], *, black: bool) -> int | None:
         """No packet before this will come any more; None: none at all will.
 
-        `by_watermark_ns`: what the watermark alone lets one say of a strand that has begun or is `quiet`.
+        `by_watermark_ns`: what the watermark alone lets one say of a strand that has begun or is `quiet`;
+        `black`: a picture that is gone while the sound goes on is filled as far as that.
         """
         bounds = []
         live = self.live
@@ -84,6 +85,8 @@ class Outlet:
                 seen = BEGIN if last is None or not strand.started else last * NS // 90_000
                 by_time = strand.started and strand.primed
                 bounds.append(max(seen, by_watermark_ns if by_time or quiet(strand) else BEGIN))
+            elif strand.picture is not None and live and black:
+                bounds.append(by_watermark_ns)
         return min(bounds, default=None)
 
     def end_ns(self) -> int:

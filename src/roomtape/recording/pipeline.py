@@ -99,7 +99,8 @@ class Recorder:
         self._ending = ""
         self._opened = False
         self._backlog: deque[BatchRead] = deque()
-        self._acks: dict[int, int] = {}
+        self._acks: dict[int, int] = {}  # to be told once the batch in hand is written
+        self._acked: dict[int, int] = {}
         self._flowing = False
         self._last_packet_ns = 0
         self._asked_key: dict[int, int] = {}
@@ -559,6 +560,7 @@ class Recorder:
             ):
                 if strand.track is not None:
                     self._done = [*self._done[-MOST_DONE:], strand.track.track]
+                    self._tracks.pop(strand.track.track, None)
                 self._leave(strand)
         for strand in self._strands.values():
             if strand.blocked_until is not None and self._watermark >= strand.blocked_until:
@@ -568,9 +570,17 @@ class Recorder:
                 made += self._fill(outlet, self._watermark - FILL_LAG_NS)
         for outlet in self._outlets.values():
             if not outlet.live and outlet.dormant_ns is None:
-                for strand in outlet.sounds:
-                    assert strand.sound is not None
-                    made.append((strand, strand.sound.flush()))
+                made += self._let_go(outlet)
+
+    def _let_go(self, outlet: Outlet) -> list[tuple[Strand, list[Coded]]]:
+        """All its media are gone: its sound ends no sooner than its picture, and is put out whole."""
+        made: list[tuple[Strand, list[Coded]]] = []
+        end_ns = outlet.end_ns()
+        for strand in outlet.sounds:
+            assert strand.sound is not None
+            made.append((strand, strand.sound.fill_to(end_ns * strand.sound.rate // NS)))
+            made.append((strand, strand.sound.flush()))
+        return made
 
     def _fill(self, outlet: Outlet, until_ns: int) -> list[tuple[Strand, list[Coded]]]:
         """What stands for media that are missing while their user is there."""
@@ -588,6 +598,7 @@ class Recorder:
         picture = strand.picture
         if picture is None or picture.last is None or (strand.track and not self._is_primed(strand)):
             return []
+        strand.not_before(outlet.from_ns)
         pos = (until_ns - self._task0) * PICTURE_HZ // NS
         if self.plan.fill_type == 1:
             return picture.fill_black(pos, gone=strand.track is None)
@@ -643,6 +654,7 @@ class Recorder:
         """Its track is read out. The next one of the same stream may begin."""
         if strand.track is not None:
             self._reading.pop(strand.track.track, None)
+            self._acked.pop(strand.track.track, None)
             self._acks[strand.track.track] = strand.next_seq
         strand.leave()
         waiting = [track for track in strand.waiting if track.track in self._tracks]
@@ -677,7 +689,7 @@ class Recorder:
                 if strand.sound is not None and not outlet.priming:
                     outlet.priming = strand.sound.priming
         for track, strand in self._reading.items():
-            if strand.started:
+            if strand.started and self._acked.get(track) != strand.next_seq:
                 self._acks[track] = strand.next_seq
         self._write_pending()
 
@@ -708,9 +720,13 @@ class Recorder:
         faults.reach("before-ack")
         if self._acks:
             self._tap.ack(self._place.reader, sorted(self._acks.items()))
+            self._acked = {t: s for t, s in (self._acked | self._acks).items() if t in self._reading}
             self._acks.clear()
         for outlet, mark in self._marks:
-            outlet.cutter.add(mark)
+            if mark.dts_ns >= outlet.from_ns:
+                outlet.cutter.add(mark)
+            else:
+                self._note("late", f"a packet of a piece that is closed, in {outlet.type}")
         if self._packets:
             self._last_packet_ns = self._now
             if not self._flowing:
@@ -780,7 +796,7 @@ class Recorder:
         for outlet in self._outlets.values():
             picture_comes = any(strand.live for strand in outlet.pictures)
             while True:
-                settled = outlet.settled_ns(settled_by_time, self._is_quiet)
+                settled = outlet.settled_ns(settled_by_time, self._is_quiet, black=self.plan.fill_type == 1)
                 at = outlet.cutter.next_cut(settled, picture=picture_comes)
                 if at is None or not self._cut_at(outlet, at, last=False):
                     break

@@ -76,14 +76,14 @@ class Strand:
 
     def read_out(self) -> bool:
         """Whether its track has stopped and every frame of it was taken."""
-        return self.final_seq is not None and self.next_seq >= self.final_seq
+        return self.final_seq is not None and max(self.next_seq, 0) >= self.final_seq
 
     @property
     def caught_up(self) -> bool:
         """Whether it has been given all that its track held when it was asked for."""
         if self.track is None:
             return True
-        last = self.held[-1].seq + 1 if self.held else self.next_seq
+        last = self.held[-1].seq + 1 if self.held else max(self.next_seq, 0)
         return last >= self.track.next_seq or (self.final_seq is not None and last >= self.final_seq)
 
     def leave(self) -> None:

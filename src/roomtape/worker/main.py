@@ -102,13 +102,13 @@ class Worker:
         """Connect, seal, work. Raises SandboxRefused; everything a task raises stays with that task."""
         spool = self._run_dir.parent / "spool"
         spool.mkdir(parents=True, exist_ok=True)
+        if self._lifeline is not None:
+            os.set_blocking(self._lifeline, False)
         self._control, self._tap = self._connect()
         self._reserve = Reserve(spool / f".reserve-{self._index}", RESERVE_BYTES)
         self._reserve.keep()
         sandbox.limit_memory()
         sandbox.seal([spool, *_fault_dirs()])
-        if self._lifeline is not None:
-            os.set_blocking(self._lifeline, False)
         self._syncer.start()
         self._tell(say.Hello(index=self._index, pid=os.getpid()))
         with selectors.DefaultSelector() as selector, contextlib.closing(self._tap):
