@@ -126,7 +126,7 @@ def test_aiortc_publishes_is_watched_and_leaves_by_delete(stack: Stack, callback
 
 
 @pytest.mark.parametrize(("extra", "word"), [
-    (("--option", "bf=2", "--option", "tune=film", "--option", "preset=medium"), "bf"), (("--codec", "libx265"), "H.264"),
+    (("--option", "bf=2", "--option", "tune=film", "--option", "preset=medium"), "bf=0"), (("--codec", "libx265"), "H.264"),
 ])  # fmt: skip
 def test_rtmp_refuses_what_it_cannot_forward_and_says_what_to_set(stack: Stack, extra: tuple[str, ...], word: str) -> None:
     publisher = publish_rtmp(stack, "refused", "carol", seconds=20, extra=extra)
@@ -135,7 +135,11 @@ def test_rtmp_refuses_what_it_cannot_forward_and_says_what_to_set(stack: Stack, 
     sent = publisher.finish(20)
     assert "error" in sent, sent
     assert time.monotonic() - started < 10 + REFUSED_WITHIN_S
-    assert word in stack.log()
+    said = [line for line in stack.log().splitlines() if "rtmp_refused" in line and word in line]
+    assert len(said) == 1, stack.log()[-2000:]
+    assert f"{stack.sdk_app_id}/s/refused" in said[0]
+    assert "carol" in said[0]
+    assert stack.usersig("carol") not in stack.log()
 
 
 def test_rtmp_with_a_foreign_usersig_is_refused(stack: Stack) -> None:

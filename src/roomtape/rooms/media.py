@@ -16,6 +16,7 @@ log = structlog.get_logger("roomtape.core")
 
 Event = tuple[object, ...]
 SAID_GOODBYE = "closed"  # the client ended its connection itself; any other reason is a failure of it
+ENDED_BY_SOMEBODY = {"closed", "ordered"}  # an RTMP push's ends by its client or by us; others are refusals
 REPLACED = "replaced"  # a new session took the seat; the room learns of it when that one enters
 
 
@@ -62,7 +63,11 @@ class CoreEvents:
                 self._rooms.track_sized(track, width, height, at_ns)
             case ("rtmp_publish", int(conn), str(app), str(key), str(address)) if self._rtmp is not None:
                 self._rtmp.asked(conn, app, key, address)
-            case ("rtmp_closed", int(conn), _, _, str(reason)) if self._rtmp is not None:
+            case ("rtmp_closed", int(conn), str(room), str(user), str(reason)) if self._rtmp is not None:
+                if reason in ENDED_BY_SOMEBODY:
+                    log.info("rtmp_closed", room=room, user=user, reason=reason)
+                else:
+                    log.warning("rtmp_refused", room=room, user=user, reason=reason)
                 self._rtmp.closed(conn, Out.LOST if "silent" in reason else Out.LEFT)
             case ("stats", list(rows)):
                 for listener in self._stats:

@@ -112,3 +112,23 @@ async def test_permission_control_asks_for_a_ticket(server: Stage) -> None:
     server.core.push(_key(server, "bob"))
     await doorway.settle()
     assert server.core.refused[0][1].startswith("private_map_key refused:")
+
+
+@pytest.mark.parametrize(
+    ("reason", "event"),
+    [("B-frames: set bf=0", "rtmp_refused"), ("chunk stream 9 is too long", "rtmp_refused"),
+     ("closed", "rtmp_closed"), ("ordered", "rtmp_closed")],
+)  # fmt: skip
+async def test_why_a_push_ended_is_said_once(
+    server: Stage, reason: str, event: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    doorway = Doorway(server)
+    conn = server.core.push(_key(server, "bob"))
+    await doorway.settle()
+    doorway.events.handle(("rtmp_closed", conn, server.room().key, "bob", reason))
+    lines = [line for line in capsys.readouterr().out.splitlines() if reason in line and "rtmp_" in line]
+    assert len(lines) == 1
+    assert event in lines[0]
+    assert server.room().key in lines[0]
+    assert "bob" in lines[0]
+    assert server.rooms.anchors(server.room()) == []
