@@ -102,8 +102,10 @@ applications = sa.Table(
     _text("slice_url", ""),
     _text("moderation_url", ""),
     _text("ai_url", ""),
-    _json("auto_record"),
+    _json("auto_record"),  # the recording every new room gets, without its secrets
     _json("settings"),  # further switches of one application
+    _bytes("auto_record_sealed"),  # bucket credentials of it
+    _int("auto_record_since_ms", null=True),  # rooms made from then on are recorded
 )
 
 api_keys = sa.Table(
@@ -382,6 +384,7 @@ tasks = sa.Table(
     _flag("announced_303"),
     _flag("held_back"),  # 305 or 310 with Status 1 was sent
     _text("last_error", ""),
+    _flag("automatic"),  # begun by the server for an application that records every room
 )
 sa.Index("ix_tasks_app", tasks.c.sdk_app_id, tasks.c.status)
 sa.Index("ix_tasks_room", tasks.c.sdk_app_id, tasks.c.room_type, tasks.c.room_id, tasks.c.status)
@@ -531,6 +534,39 @@ uploads = sa.Table(  # the queue of objects to be stored, with their retries and
     sa.UniqueConstraint("task_id", "name"),
 )
 sa.Index("ix_uploads_due", uploads.c.state, uploads.c.next_at_ms)
+
+library_files = sa.Table(  # the media library behind CloudVod: one row per file a task brought
+    "library_files",
+    metadata,
+    sa.Column("file_id", sa.Text(), primary_key=True),
+    _int("sdk_app_id"),
+    sa.Column("task_id", sa.Text(), sa.ForeignKey("tasks.task_id"), nullable=False),
+    _text("kind"),  # mp4, aac, hls
+    _text("name"),  # of an HLS its playlist's
+    _text("user_id"),  # empty: a mix
+    _text("media"),  # main, aux, mix
+    _text("track_type"),  # audio, video, audio_video
+    _text("state"),  # held, stored, failed, removed
+    _text("error", ""),
+    _int("size", 0),
+    _int("start_ms", 0),
+    _int("end_ms", 0),
+    _int("created_ms"),
+    _int("stored_ms", null=True),
+    _int("expires_at_ms", null=True),  # NULL: kept for ever
+    _int("removed_ms", null=True),
+    _text("procedure", ""),  # as the request gave them, for what a library behind this one would do
+    _text("storage_region", ""),
+    _int("class_id", 0),
+    _int("sub_app_id", 0),
+    _text("session_context", ""),
+    _text("source_context", ""),
+    *_origin(),
+    _int("epoch", 0),
+    sa.UniqueConstraint("task_id", "name"),
+)
+sa.Index("ix_library_files_expiry", library_files.c.state, library_files.c.expires_at_ms)
+sa.Index("ix_library_files_app", library_files.c.sdk_app_id, library_files.c.created_ms)
 
 # --- events and their delivery --------------------------------------------------------------------
 
