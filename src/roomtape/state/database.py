@@ -137,6 +137,11 @@ class Database:
         """Who writes: rows of this process's transactions can name it (`origin`)."""
         self._origin = (node_id, boot_id)
 
+    @property
+    def node_id(self) -> str:
+        """Which node's process this is, as `set_origin` named it."""
+        return self._origin[0]
+
     def on_commit(self, topic: str, listener: Callable[[], None]) -> None:
         """Call `listener` (quick, does not raise) after each commit that announced `topic`."""
         self._listeners.setdefault(topic, []).append(listener)
