@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stack import REPO, Stack, start_stack
+from tests.support.clients import CLIENTS, venv_with
+from tests.support.stack import Stack, start_stack
 
-CLIENTS = REPO / "tests" / "acceptance" / "clients"
 EXPECTED = {
     "create": "ok", "describe": "Idle", "signature": "AuthFailure.SignatureFailure",
     "validation": "InvalidParameter.OutOfRange", "unicode": "ResourceNotFound", "limit": "retried", "delete": "ok",
@@ -45,20 +45,6 @@ def run(command: list[str], *, cwd: Path, env: dict[str, str]) -> dict[str, str]
     assert lines, done.stdout[-1000:] + done.stderr[-1000:]
     seen: dict[str, str] = json.loads(lines[-1])
     return seen
-
-
-def venv_with(requirements: str) -> Path:
-    """An environment of its own for a client whose packages clash with ours; kept between runs."""
-    folder = REPO / ".cache" / "venvs" / requirements
-    python = folder / "bin" / "python"
-    locked = REPO / "requirements" / f"{requirements}.txt"
-    stamp = folder / "stamp"
-    if not stamp.exists() or stamp.read_bytes() != locked.read_bytes():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
-        subprocess.run([*install, "-r", str(locked)], check=True)
-        stamp.write_bytes(locked.read_bytes())
-    return python
 
 
 def test_the_international_python_sdk(stack: Stack) -> None:
