@@ -344,6 +344,13 @@ async def test_an_action_may_be_called_20_times_a_second(api: Stand) -> None:
     assert (await api.call(DELETE, task(api))).code == "RequestLimitExceeded"
 
 
+async def test_a_burst_of_one_action_leaves_the_accounts_other_actions_alone(api: Stand) -> None:
+    api.config.limits.per_account = 40
+    burst = [(await api.call(DELETE, task(api))).code for _ in range(200)]
+    assert set(burst[20:]) == {"RequestLimitExceeded"}, "what its own limit refuses is not taken twice"
+    assert (await api.call("DescribeCloudRecording", task(api))).code == "ResourceNotFound"
+
+
 async def test_limits_may_be_raised_by_action_and_hold_over_all_actions(api: Stand) -> None:
     api.config.limits.per_action = {DELETE: 30}
     api.config.limits.per_account = 25
