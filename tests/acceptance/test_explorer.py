@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.support.browser import chromium
-from tests.support.snippets import FILES, call_of, generate, node, run
+from tests.support.snippets import FILES, Capture, call_of, generate, node, run
 from tests.support.stack import Stack, start_stack
 
 AWKWARD = "it's `a` \"b\" \\n ${c} $(d) \"\"\" 任务 a+b"
@@ -199,8 +199,13 @@ def test_a_snippet_does_the_call(request: pytest.FixtureRequest, language: str, 
 
 @pytest.mark.parametrize("language", FILES)
 def test_a_snippet_keeps_awkward_text(request: pytest.FixtureRequest, language: str, tmp_path: Path) -> None:
-    """Quotes, backticks, dollars and Chinese arrive as typed: the room is not there, but its name is legal text."""
+    """Quotes, backticks, dollars and Chinese leave as they were typed."""
     target: Stack = request.getfixturevalue("tls_stack" if language == "node" else "stack")
-    body = {"SdkAppId": target.sdk_app_id, "TaskId": AWKWARD}
-    printed = run(language, generate(language, call_of(target, "DescribeCloudRecording", body)), tmp_path, target)
-    assert "ResourceNotFound" in printed, printed
+    server = Capture(target.data_dir / "tls" if language == "node" else None)
+    body = {"SdkAppId": 1400000001, "TaskId": AWKWARD}
+    call = {**call_of(target, "DescribeCloudRecording", body), "host": server.host}
+    try:
+        printed = run(language, generate(language, call), tmp_path, target)
+    finally:
+        server.close()
+    assert server.bodies == [body], printed

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,39 @@ def generate(language: str, call: dict[str, Any]) -> str:
 def call_of(stack: Stack, action: str, body: dict[str, Any]) -> dict[str, Any]:
     scheme, host = stack.dev["http_url"].split("://")
     return {"action": action, "version": "2019-07-22", "region": "ap-singapore", "scheme": scheme, "host": host, "body": body}
+
+
+class Capture:
+    """A server that answers every call and keeps the body; https when given a folder with a certificate."""
+
+    def __init__(self, tls: Path | None = None) -> None:
+        self.bodies: list[Any] = []
+        bodies = self.bodies
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                told = b'{"Response": {"TaskId": "t", "Status": "Idle", "StorageFileList": [], "RequestId": "r"}}'
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(told)))
+                self.end_headers()
+                self.wfile.write(told)
+
+            def log_message(self, *told: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls / "server.pem", tls / "server.key")
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.host = f"127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
 
 def run(language: str, code: str, folder: Path, stack: Stack) -> str:

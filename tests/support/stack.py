@@ -122,8 +122,10 @@ class Stack:
         from tencentcloud.common.profile.http_profile import HttpProfile
         from tencentcloud.trtc.v20190722 import trtc_client
 
-        host = self.dev["http_url"].split("://", 1)[1]
-        http = HttpProfile(protocol="http", endpoint=host)
+        scheme, host = self.dev["http_url"].split("://", 1)
+        http = HttpProfile(protocol=scheme, endpoint=host)
+        if scheme == "https":
+            http.certification = str(self.data_dir / "tls" / "ca.pem")
         cred = credential.Credential(self.dev["secret_id"], self.dev["secret_key"])
         return trtc_client.TrtcClient(cred, "ap-singapore", ClientProfile(httpProfile=http))
 

@@ -69,6 +69,7 @@ roomtape dev is ready (pid {os.getpid()}), data in {config.data_path}
   RTMP              rtmp://{report.rtmp_host}:{report.rtmp_port}/push/<room>
   WebRTC media      {", ".join(report.webrtc_addrs)}
   Console           {http_url}/console
+  API explorer      {http_url}/console/explorer
   Browser demo      {http_url}/demo/
 
   SdkAppId          {keys.sdk_app_id}

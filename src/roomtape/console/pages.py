@@ -203,7 +203,8 @@ def _response(title: str, body: str, status: int = 200) -> Response:
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">'
         f'<meta http-equiv="refresh" content="{REFRESH_S}"><title>{escape(title)} · roomtape</title>'
-        f'<style>{STYLE}</style></head><body><nav><a href="/console">roomtape {escape(version())}</a></nav>'
+        f'<style>{STYLE}</style></head><body><nav><a href="/console">roomtape {escape(version())}</a> · '
+        '<a href="/console/explorer">API explorer</a></nav>'
         f"<h1>{escape(title)}</h1>{body}</body></html>"
     )
     headers = {
