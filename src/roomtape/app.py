@@ -43,6 +43,9 @@ from roomtape.console import admin, demo, explorer, health, pages
 from roomtape.control.server import ControlServer
 from roomtape.fetching.guard import Guard
 from roomtape.fetching.proxy import EgressProxy
+from roomtape.library import playback
+from roomtape.library.service import Library
+from roomtape.library.store import LibraryStore
 from roomtape.media.core import MediaCore
 from roomtape.recording.service import DiskRules, RecordingService, UploadRules, kernel_boot_id
 from roomtape.recording.task import TaskSettings
@@ -141,6 +144,16 @@ class Server:
         await egress.start()
         self._down.push_async_callback(egress.close)
         stores = S3Stores(egress, S3Rules(config.storage.endpoints, config.storage.checksums))
+        self.library = Library(
+            self.db,
+            clock,
+            self.sealer,
+            LibraryStore(config.library_path, int(config.library.max_gb * GB)),
+            public_url=_public_url(config, self.http_port),
+            link_s=config.library.link_s,
+        )
+        await self.library.open()
+        self._spawn(self.library.run(), end=self.library.end)
         self.recording = self._make_recording(stores)
         await self.recording.start()
         self._down.push_async_callback(self.recording.close)
@@ -262,6 +275,7 @@ class Server:
             disk=self._disk_rules(),
             upload=UploadRules(config.upload.max_age_s, config.upload.concurrency),
             remote=stores,
+            library=self.library,
         )
 
     def _disk_rules(self) -> DiskRules:
@@ -289,7 +303,11 @@ class Server:
         config = self.config
         services = Services(self.db, self.clock, self.access, self.recording, self.rooms)
         api = [*gateway.routes(services, config), *openapi.routes()]
-        public = [*WebrtcDoor(self.access, self.rooms, self.core, self.clock).routes(), *api]
+        public = [
+            *WebrtcDoor(self.access, self.rooms, self.core, self.clock).routes(),
+            *playback.routes(self.library, self.clock),
+            *api,
+        ]
         administration = admin.Administration(
             db=self.db,
             access=self.access,
@@ -426,6 +444,15 @@ def _buckets(config: Config) -> LocalBuckets:
             for name, bucket in config.storage.local.items()
         }
     )
+
+
+def _public_url(config: Config, port: int) -> str:
+    """The URL that links name: the configured one, else that of the listener."""
+    if config.server.public_url:
+        return config.server.public_url
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.server.http_host, config.server.http_host)
+    host = f"[{host}]" if ":" in host else host
+    return f"{'https' if config.server.tls_cert else 'http'}://{host}:{port}"
 
 
 def _node_id(data_path: Path) -> str:

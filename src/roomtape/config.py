@@ -247,6 +247,16 @@ class Upload(_Section):
     concurrency: Annotated[Positive, Meta(description="uploads at once")] = 8
 
 
+class Library(_Section):
+    """The media library behind CloudVod."""
+
+    dir: Annotated[str, Meta(description="its directory; relative to the data directory")] = "library"
+    max_gb: Annotated[Seconds, Meta(description="room it may fill, in GB; 0: no limit")] = 0.0
+    link_s: Annotated[
+        Seconds, Meta(description="how long a playback link is valid; 0: as long as its file")
+    ] = 604_800.0
+
+
 class Disk(_Section):
     """What happens as the disk fills: warn, admit nothing new, pause the youngest tasks.
 
@@ -292,6 +302,7 @@ class Config(_Section):
     database: Database = msgspec.field(default_factory=Database)
     log: Log = msgspec.field(default_factory=Log)
     upload: Upload = msgspec.field(default_factory=Upload)
+    library: Library = msgspec.field(default_factory=Library)
     disk: Disk = msgspec.field(default_factory=Disk)
     fetching: Fetching = msgspec.field(default_factory=Fetching)
 
@@ -308,6 +319,10 @@ class Config(_Section):
     @property
     def spool_path(self) -> Path:
         return self.data_path / "spool"
+
+    @property
+    def library_path(self) -> Path:
+        return self.data_path / self.library.dir
 
     @property
     def database_url(self) -> str:

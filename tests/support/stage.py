@@ -35,6 +35,8 @@ from roomtape.control.messages import (
 )
 from roomtape.fetching.guard import Guard
 from roomtape.fetching.proxy import EgressProxy
+from roomtape.library.service import Library
+from roomtape.library.store import LibraryStore
 from roomtape.recording.service import DiskRules, RecordingService, UploadRules
 from roomtape.recording.spec import CloudStorageSpec, RecordingSpec
 from roomtape.recording.task import TaskSettings
@@ -52,6 +54,7 @@ from roomtape.tasks.workers import Worker, Workers
 from tests.support.coretwin import CoreTwin
 
 M = TypeVar("M")
+LINK_S = 7200.0  # of the library's links
 PATIENCE_S = 20.0  # a wait that takes longer has failed; no test waits for it to pass
 NO_DISK_LIMITS = DiskRules(refuse=(0, 0), warn=(0, 0), pause=(0, 0), task_reserve_mb=0)
 
@@ -219,6 +222,7 @@ class Stage:
     workers: Workers
     recording: RecordingService
     buckets: LocalBuckets
+    library: Library
     sdk_app_id: int
     app_key: Secret
     _committed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -318,6 +322,7 @@ async def stage(
     *,
     settings: TaskSettings | None = None,
     max_bytes: int = 0,
+    library_bytes: int = 0,
     upload: UploadRules | None = None,
     boot_id: str = "boot-1",
     app: tuple[int, Secret] | None = None,
@@ -342,6 +347,14 @@ async def stage(
     buckets = LocalBuckets({"recordings": LocalBucket(LocalStore(root / "bucket", max_bytes))})
     egress = EgressProxy(Guard(allow_loopback=True))
     await egress.start()
+    library = Library(
+        db,
+        clock,
+        sealer,
+        LibraryStore(root / "library", library_bytes),
+        public_url="https://rooms.example",
+        link_s=LINK_S,
+    )
     recording = RecordingService(
         db=db,
         clock=clock,
@@ -357,11 +370,14 @@ async def stage(
         disk=NO_DISK_LIMITS,
         upload=upload or UploadRules(),
         remote=S3Stores(egress, s3),
+        library=library,
     )
+    await library.open()
     await recording.start()
+    sweeping = asyncio.create_task(library.run())
     writing = asyncio.create_task(ledger.run())
     made_stage = Stage(
-        db, clock, root, sealer, access, core, rooms, ledger, workers, recording, buckets, *app
+        db, clock, root, sealer, access, core, rooms, ledger, workers, recording, buckets, library, *app
     )
     db.on_commit("deliveries", made_stage._committed.set)
     try:
@@ -369,6 +385,8 @@ async def stage(
     finally:
         rooms.close()
         await recording.close()
+        library.end()
+        await sweeping
         await egress.close()
         ledger.end()
         await writing

@@ -1,4 +1,4 @@
-"""From a committed piece to the last event: playlists, upload results, 304, 305, 308, 310, gone.
+"""From a committed piece to the last event: playlists, upload results, 304, 305, 308, 310 or 312, gone.
 
 Everything is decided from rows, so that a restart decides the same. A task is looked at again whenever
 something of it changed (`touch`) or is due by the clock.
@@ -23,9 +23,10 @@ from roomtape import faults
 from roomtape.clock import Clock
 from roomtape.recording import events, playlist
 from roomtape.recording.destinations import Destinations
-from roomtape.recording.pieces_table import key_of
-from roomtape.recording.spec import HLS, KEEPS_HLS
+from roomtape.recording.pieces_table import key_of, revision_of, stored_name
+from roomtape.recording.spec import HLS, KEEPS_HLS, VodSpec
 from roomtape.recording.task import TOPIC, Task, TaskSettings
+from roomtape.recording.told import LibraryTold
 from roomtape.state.database import Database, DatabaseUnavailable, announce, origin
 from roomtape.state.schema import files, final_jobs, outputs, pieces, tasks, uploads
 from roomtape.storage.spool import Spool
@@ -51,6 +52,7 @@ class Delivery:
         clock: Clock,
         spool: Spool,
         destinations: Destinations,
+        told: LibraryTold,
         settings: TaskSettings,
         find: Callable[[str], Task | None],
         forget: Callable[[str], None],
@@ -59,6 +61,7 @@ class Delivery:
         self._clock = clock
         self._spool = spool
         self._destinations = destinations
+        self._told = told
         self._settings = settings
         self._find = find
         self._forget = forget
@@ -114,7 +117,8 @@ class Delivery:
             await self._write_playlists(task)
         if task.state == "exited":
             async with self._db.write() as conn:
-                after = await _Ending(conn, task, self._clock.now_ms(), self._settings).decide()
+                ending = _Ending(conn, task, self._clock.now_ms(), self._settings, self._told)
+                after = await ending.decide()
             self._finish(task, after)
 
     def _finish(self, task: Task, ending: _Outcome) -> None:
@@ -151,13 +155,15 @@ class Delivery:
             )
             waiting = rows.all()
         for row in waiting:
-            may_grow = row.playlist_wanted < _revision(
+            may_grow = row.playlist_wanted < revision_of(
                 row.proven, row.ended and row.proven == row.next_piece_no
             )
             if not may_grow:
                 continue
             due_ms = _due_ms(row.playlist_uploaded_ms, row.playlist_size)
             whole = row.ended and row.proven == row.next_piece_no
+            if task.vod is not None and not whole:
+                continue  # nobody can ask for a file of the library before it is whole
             if now_ms < due_ms and not whole:
                 self._again_in(task.task_id, (due_ms - now_ms) / 1000)
                 continue
@@ -183,7 +189,7 @@ class Delivery:
                     break  # a playlist never names what is not stored, and has no hole
                 segments.append(
                     playlist.Segment(
-                        name=row.name,
+                        name=stored_name(task, row),
                         size=row.size,
                         start_ms=row.start_ms,
                         duration_us=row.duration_us,
@@ -191,7 +197,7 @@ class Delivery:
                     )
                 )
         final = out.ended and len(segments) == out.next_piece_no
-        revision = _revision(len(segments), final)
+        revision = revision_of(len(segments), final)
         if not segments or revision <= out.playlist_wanted:
             return
         head = playlist.PlaylistHead(
@@ -254,7 +260,7 @@ class Delivery:
             return
         match upload.subject:
             case "piece":
-                keeps = task.spec.output_format != HLS  # something will be made of it
+                keeps = task.keeps_pieces
                 await conn.execute(
                     sa.update(pieces)
                     .where(pieces.c.task_id == task.task_id, pieces.c.name == upload.name)
@@ -282,12 +288,12 @@ class Delivery:
             .where(where)
             .values(playlist_proven=upload.revision, playlist_state=state, announced_304=True)
         )
-        if not out.announced_304:
+        if not out.announced_304 and task.vod is None:
             await events.emit(conn, task, events.PLAYLIST_STORED, now_ms, file_list=upload.name)
 
     async def failing(self, conn: AsyncConnection, upload: Upload, error: StoreError, now_ms: int) -> None:
         task = self._find(upload.task_id)
-        if task is not None:
+        if task is not None and task.vod is None:
             await events.emit(conn, task, events.UPLOAD_FAILED, now_ms, code=error.code, message=str(error))
 
     async def given_up(self, conn: AsyncConnection, upload: Upload, now_ms: int) -> None:
@@ -313,7 +319,15 @@ class _Outcome:
 class _Ending:
     """One look at an exited task, inside one transaction."""
 
-    def __init__(self, conn: AsyncConnection, task: Task, now_ms: int, settings: TaskSettings) -> None:
+    def __init__(
+        self,
+        conn: AsyncConnection,
+        task: Task,
+        now_ms: int,
+        settings: TaskSettings,
+        told: LibraryTold,
+    ) -> None:
+        self._told = told
         self._conn = conn
         self._task = task
         self._now_ms = now_ms
@@ -321,10 +335,13 @@ class _Ending:
         self._out = _Outcome()
 
     async def decide(self) -> _Outcome:
-        """Send what has become true, in the order of the flow: 305, then 310, then gone."""
+        """Send what has become true, in the order of the flow: 305, then 310, or 311s and 312; then gone."""
         task = self._task
         final = task.final_event
-        if not final:
+        if not final and task.vod is not None:
+            await self._end_library(task.vod)
+            final = self._out.final
+        elif not final:
             hls_done = True
             if task.spec.output_format in KEEPS_HLS:
                 hls_done = await self._end_hls()
@@ -339,6 +356,15 @@ class _Ending:
         elif over:
             self._out.look_again_s = (self._min_ms - exited_for_ms) / 1000
         return self._out
+
+    async def _end_library(self, vod: VodSpec) -> None:
+        """Event 311 of each file whose fate is known, and 312 after the last one."""
+        failed = await self._told.look(self._conn, self._task, vod, self._now_ms)
+        if failed is not None:
+            status = events.ABNORMAL if failed else events.DONE
+            await events.emit(self._conn, self._task, events.LIBRARY_ENDED, self._now_ms, status=status)
+            self._out.keep_spool = failed
+            await self._final(f"312:{status}")
 
     async def _end_hls(self) -> bool:
         """Event 305 as far as it is due; True once every piece and playlist is stored."""
@@ -426,11 +452,6 @@ class _Ending:
         await self._conn.execute(
             sa.update(tasks).where(tasks.c.task_id == self._task.task_id).values(**values)
         )
-
-
-def _revision(named: int, final: bool) -> int:
-    """A playlist's version: how many segments it names, and whether it has its end. Only grows."""
-    return 2 * named + (1 if final else 0)
 
 
 def _is_final(revision: int) -> bool:

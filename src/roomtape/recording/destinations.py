@@ -1,4 +1,4 @@
-"""Which store a task's files go to: a directory of this server, or the bucket that its request named."""
+"""Which store a task's files go to: the library, a directory of this server, or the request's bucket."""
 
 from __future__ import annotations
 
@@ -29,18 +29,21 @@ class BucketOpener(Protocol):
 class Destinations:
     """The stores of all tasks. Credentials are unsealed for the client that needs them and nothing else."""
 
-    def __init__(self, db: Database, sealer: Sealer, local: LocalBuckets, remote: BucketOpener) -> None:
+    def __init__(
+        self, db: Database, sealer: Sealer, local: LocalBuckets, remote: BucketOpener, library: ObjectStore
+    ) -> None:
         self._db = db
         self._sealer = sealer
         self._local = local
         self._remote = remote
+        self._library = library
         self._open: OrderedDict[str, ObjectStore] = OrderedDict()
 
     async def of(self, task: Task) -> ObjectStore:
         """The task's store. Raises StoreError when the request named none that can be."""
         storage = task.spec.storage
         if not isinstance(storage, CloudStorageSpec):
-            raise _no_bucket()
+            return self._library
         local = self._local.find(storage.bucket, task.sdk_app_id)
         if local is not None:
             return local

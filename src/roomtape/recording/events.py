@@ -13,9 +13,10 @@ from roomtape.state.schema import events
 
 GROUP = 3
 STARTED, LEFT, UPLOAD_STARTED, PLAYLIST_STORED, HLS_ENDED = 301, 302, 303, 304, 305
-FIRST_PIECE, UPLOAD_FAILED, FILES_ENDED = 307, 308, 310
+FIRST_PIECE, UPLOAD_FAILED, FILES_ENDED, LIBRARY_FILE, LIBRARY_ENDED = 307, 308, 310, 311, 312
 
-DONE, HELD_BACK, LATE_OR_ABNORMAL = 0, 1, 2  # Status of 305 and 310
+DONE, HELD_BACK, LATE_OR_ABNORMAL = 0, 1, 2  # Status of 305 and 310; 2 of 311: failed
+ABNORMAL = 1  # Status of 312
 
 
 async def emit(conn: AsyncConnection, task: Task, type_: int, at_ms: int, **payload: Any) -> None:

@@ -89,7 +89,6 @@ class Finalising:
             )
             .order_by(pieces.c.output_key, pieces.c.piece_no)
         )
-        base = names.track_base(task.sdk_app_id, task.room_in_names, job.user_id, job.media)
         return Finalise(
             task_id=task.task_id,
             epoch=task.epoch,
@@ -98,7 +97,7 @@ class Finalising:
             media=job.media,
             kind=job.kind,
             out_dir=str(self._spool.task_dir(task.task_id) / "files"),
-            base_name=names.moved_prefix(task.moves) + base,
+            base_name=base_name(task, job.user_id, job.media),
             pieces=[
                 FinalPiece(
                     path=str(self._spool.piece(task.task_id, row.name)),
@@ -223,6 +222,14 @@ class Finalising:
             self.look()
 
         return after
+
+
+def base_name(task: Task, user_id: str, media: str) -> str:
+    """What the names of a job's files begin with."""
+    vod = task.vod
+    base = names.track_base(task.sdk_app_id, task.room_in_names, user_id, media, vod=vod is not None)
+    base = names.moved_prefix(task.moves) + base
+    return base if vod is None else names.defined_base(vod.user_define_record_id, base)
 
 
 def _name(task_id: str, job: str) -> str:

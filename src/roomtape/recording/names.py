@@ -40,8 +40,8 @@ def track_base(sdk_app_id: int, room: str, user: str, media: str, *, vod: bool =
 
 
 def defined_base(record_id: str, base: str) -> str:
-    """A VOD name with the caller's UserDefineRecordId before it."""
-    return f"{record_id}__UserDefine_u_{base}"
+    """A VOD name with the caller's UserDefineRecordId, if there is one, before it."""
+    return f"{record_id}__UserDefine_u_{base}" if record_id else base
 
 
 def moved_prefix(moves: int) -> str:
@@ -50,19 +50,35 @@ def moved_prefix(moves: int) -> str:
 
 
 def playlist_name(
-    sdk_app_id: int, room: str, user: str, media: str, track_type: str, *, prefix: str = "", part: int = 1
+    sdk_app_id: int,
+    room: str,
+    user: str,
+    media: str,
+    track_type: str,
+    *,
+    prefix: str = "",
+    part: int = 1,
+    vod: bool = False,
 ) -> str:
     """Name of an M3U8; `track_type` audio, video or audiovideo; `part` counts playlists of 14 days each."""
-    base = track_base(sdk_app_id, room, user, media)
+    base = track_base(sdk_app_id, room, user, media, vod=vod)
     kind = f"_{track_type}" if user else ""
     return f"{prefix}{base}{kind}{'' if part == 1 else f'_{part}'}.m3u8"
 
 
 def piece_name(
-    sdk_app_id: int, room: str, user: str, media: str, track_type: str, start_ms: int, *, prefix: str = ""
+    sdk_app_id: int,
+    room: str,
+    user: str,
+    media: str,
+    track_type: str,
+    start_ms: int,
+    *,
+    prefix: str = "",
+    vod: bool = False,
 ) -> str:
     """Name of a TS that begins at Unix ms `start_ms`."""
-    base = track_base(sdk_app_id, room, user, media)
+    base = track_base(sdk_app_id, room, user, media, vod=vod)
     kind = f"_{track_type}" if user else ""
     return f"{prefix}{base}{kind}_{utc17(start_ms)}.ts"
 

@@ -78,7 +78,7 @@ async def commit_piece(
             task_id=task.task_id,
             subject="piece",
             name=piece.name,
-            object_key=key_of(task, piece.name),
+            object_key=key_of(task, stored_name(task, piece)),
             path=spool.piece(task.task_id, piece.name),
             size=piece.size,
             md5=piece.md5,
@@ -98,6 +98,31 @@ async def end_output(conn: AsyncConnection, task: Task, output: str, now_ms: int
         .where(outputs.c.task_id == task.task_id, outputs.c.output_key == output)
         .values(ended=True, ended_ms=now_ms)
     )
+
+
+def stored_name(task: Task, piece: PieceReady | sa.Row[Any]) -> str:
+    """A piece's name at its destination: that of the spool, but in the library's spelling there."""
+    if task.vod is None:
+        return str(piece.name)
+    user = piece.user if isinstance(piece, PieceReady) else piece.user_id
+    return names.defined_base(
+        task.vod.user_define_record_id,
+        names.piece_name(
+            task.sdk_app_id,
+            task.room_in_names,
+            user,
+            piece.media,
+            piece.type,
+            piece.start_ms,
+            prefix=names.moved_prefix(task.moves),
+            vod=True,
+        ),
+    )
+
+
+def revision_of(named: int, final: bool) -> int:
+    """A playlist's version: how many segments it names, and whether it has its end. Only grows."""
+    return 2 * named + (1 if final else 0)
 
 
 def key_of(task: Task, name: str) -> str:
@@ -124,7 +149,10 @@ async def _enter_output(conn: AsyncConnection, task: Task, piece: PieceReady, no
         piece.media,
         piece.type,
         prefix=names.moved_prefix(task.moves),
+        vod=task.vod is not None,
     )
+    if task.vod is not None:
+        playlist = names.defined_base(task.vod.user_define_record_id, playlist)
     await conn.execute(
         sa.insert(outputs).values(
             task_id=task.task_id,
@@ -142,12 +170,14 @@ async def _enter_output(conn: AsyncConnection, task: Task, piece: PieceReady, no
             priming=piece.priming or None,
             next_piece_no=piece.piece_no + 1,
             playlist_name=playlist,
-            announced_307=True,
+            announced_307=task.vod is None,
             node_id=node_id,
             boot_id=boot_id,
             epoch=piece.epoch,
         )
     )
+    if task.vod is not None:
+        return  # the library tells of whole files only
     await events.emit(
         conn,
         task,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -20,6 +20,7 @@ from roomtape.access.errors import UnknownApp
 from roomtape.access.service import Access
 from roomtape.clock import Clock
 from roomtape.control.messages import FileReady, Finalised
+from roomtape.library.service import Library
 from roomtape.recording.delivery import Delivery
 from roomtape.recording.destinations import BucketOpener, Destinations
 from roomtape.recording.errors import (
@@ -33,7 +34,13 @@ from roomtape.recording.errors import (
 from roomtape.recording.finalising import Finalising
 from roomtape.recording.lifecycle import Lifecycle
 from roomtape.recording.pieces_table import TRACK_TYPES
-from roomtape.recording.spec import SINGLE_STREAM, CloudStorageSpec, RecordingSpec, SubscribeLists
+from roomtape.recording.spec import (
+    FORMAT_OF_MEDIA_TYPE,
+    SINGLE_STREAM,
+    RecordingSpec,
+    SubscribeLists,
+    VodSpec,
+)
 from roomtape.recording.task import (
     LeaveCode,
     Task,
@@ -44,6 +51,7 @@ from roomtape.recording.task import (
     task_from_row,
     without_secrets,
 )
+from roomtape.recording.told import LibraryTold
 from roomtape.recording.views import FileView, RecordingDetail, RecordingView, Status
 from roomtape.rooms.names import RoomName
 from roomtape.rooms.service import Rooms
@@ -102,6 +110,7 @@ class RecordingService:
         disk: DiskRules,
         upload: UploadRules,
         remote: BucketOpener,
+        library: Library,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -110,7 +119,7 @@ class RecordingService:
         self._rooms = rooms
         self._spool = spool
         self._workers = workers
-        self._destinations = Destinations(db, sealer, buckets, remote)
+        self._destinations = Destinations(db, sealer, buckets, remote, library.store)
         self._node_id = node_id
         self._boot_id = boot_id
         self._settings = settings
@@ -118,7 +127,14 @@ class RecordingService:
         self._ledger = Ledger(db, clock, "recording")
         self._life = Lifecycle(db, clock, self._ledger, workers, rooms, spool, settings)
         self._delivery = Delivery(
-            db, clock, spool, self._destinations, settings, self._life.tasks.get, self._forget_task
+            db,
+            clock,
+            spool,
+            self._destinations,
+            LibraryTold(library),
+            settings,
+            self._life.tasks.get,
+            self._forget_task,
         )
         self._finalising = Finalising(
             clock, self._ledger, workers, spool, settings, self._life.tasks.get, self._delivery.touch
@@ -252,6 +268,7 @@ class RecordingService:
             raise FeatureOff("Recording is switched off for this application.")
         self._check_supported(spec)
         self._check_room_on_disk()
+        spec = _as_stored(spec)
         task = self._new_task(spec)
         afters: list[After | None] = []
         async with self._db.write() as conn:
@@ -278,6 +295,8 @@ class RecordingService:
         if await self._access.app(sdk_app_id) is None:
             raise UnknownApp(sdk_app_id)
         task = self._callable(sdk_app_id, task_id)
+        if task.vod is not None:
+            return RecordingView(task_id, _status(task))  # the page: always empty for a VOD task
         async with self._db.read() as conn:
             return RecordingView(task_id, _status(task), await _playlists(conn, task_id))
 
@@ -367,8 +386,6 @@ class RecordingService:
     def _check_supported(self, spec: RecordingSpec) -> None:
         if spec.mode != SINGLE_STREAM:
             raise OptionNotSupported("RecordMode 2 (mixed) is not available on this server.")
-        if not isinstance(spec.storage, CloudStorageSpec):
-            raise OptionNotSupported("CloudVod is not available on this server.")
 
     def _check_room_on_disk(self) -> None:
         self._spool.root.mkdir(parents=True, exist_ok=True)
@@ -440,6 +457,13 @@ def kernel_boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
+
+
+def _as_stored(spec: RecordingSpec) -> RecordingSpec:
+    """In the library MediaType says what is made, and OutputFormat means nothing."""
+    if not isinstance(spec.storage, VodSpec):
+        return spec
+    return replace(spec, output_format=FORMAT_OF_MEDIA_TYPE[spec.storage.media_type])
 
 
 def _status(task: Task) -> Status:

@@ -21,6 +21,7 @@ HLS, HLS_MP4, HLS_AAC, MP4, AAC = range(5)  # output_format
 KEEPS_HLS = frozenset({HLS, HLS_MP4, HLS_AAC})  # the playlist and its segments are uploaded
 MAKES_MP4 = frozenset({HLS_MP4, MP4})
 MAKES_AAC = frozenset({HLS_AAC, AAC})
+FORMAT_OF_MEDIA_TYPE = (MP4, HLS, AAC, HLS_MP4, HLS_AAC)  # the library numbers the same forms differently
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class RecordingSpec:
     media_id: int = 0  # 0 main and aux, 1 main, 2 aux
     fill_type: int = 0  # 0 repeat the last picture, 1 black
     subscribe_ability: int = 0
+    automatic: bool = False  # begun by the server, for an application that records every room
     expired_hours: int = 72  # how long the other calls work after Create
     mix: dict[str, Any] | None = None  # layout and transcoding of a mix, as the API layer checked it
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from roomtape.control.messages import RecordingPlan, Subscription
 from roomtape.recording import names
-from roomtape.recording.spec import CloudStorageSpec, RecordingSpec, SubscribeLists, VodSpec
+from roomtape.recording.spec import HLS, CloudStorageSpec, RecordingSpec, SubscribeLists, VodSpec
 from roomtape.rooms.names import RoomName
 from roomtape.secret import Secret
 
@@ -87,6 +87,17 @@ class Task:
     @property
     def sdk_app_id(self) -> int:
         return self.spec.sdk_app_id
+
+    @property
+    def vod(self) -> VodSpec | None:
+        """The wishes of a task whose files go to the media library."""
+        storage = self.spec.storage
+        return storage if isinstance(storage, VodSpec) else None
+
+    @property
+    def keeps_pieces(self) -> bool:
+        """Whether the spool keeps stored pieces until the task's last event: something is made of them."""
+        return self.spec.output_format != HLS or self.vod is not None
 
     @property
     def room_in_names(self) -> str:

@@ -125,11 +125,6 @@ async def test_what_the_service_refuses_has_its_code(migrated: Path, tmp_path: P
         mixed = await request(api)
         mixed.RecordParams.RecordMode = 2
         assert await code(mixed) == "UnsupportedOperation"
-        library = filled(
-            models.CreateCloudRecordingRequest(),
-            await api.create_request(StorageParams={"CloudVod": {"TencentVod": {"MediaType": 0}}}),
-        )
-        assert await code(library) == "UnsupportedOperation"
         await server.access.set_recording(server.sdk_app_id, False)
         assert await code(await request(api)) == "FailedOperation.CRUnsupportMethod"
         await server.access.set_recording(server.sdk_app_id, True)

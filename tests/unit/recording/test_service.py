@@ -31,7 +31,7 @@ from roomtape.recording.errors import (
     TooManyTasks,
 )
 from roomtape.recording.service import UploadRules
-from roomtape.recording.spec import SubscribeLists, VodSpec
+from roomtape.recording.spec import SubscribeLists
 from roomtape.recording.task import TaskSettings
 from roomtape.rooms.model import Session
 from roomtape.state.database import Database
@@ -114,8 +114,6 @@ async def test_create_refuses_who_and_what_it_must(server: Stage) -> None:
         await create(server.spec(user_sig=server.sig("somebody else")))
     with pytest.raises(OptionNotSupported, match="RecordMode"):
         await create(server.spec(mode=formats.MIXED))
-    with pytest.raises(OptionNotSupported, match="CloudVod"):
-        await create(server.spec(storage=VodSpec()))
     await server.access.set_recording(server.sdk_app_id, False)
     with pytest.raises(FeatureOff):
         await create(server.spec())
