@@ -152,7 +152,6 @@ def test_a_room_of_the_other_kind_is_named_in_so_many_words(stack: Stack, callba
 
 @pytest.mark.parametrize(("changed", "code"), [
     ({"RecordParams": {"RecordMode": 2}}, "UnsupportedOperation"),
-    ({"StorageParams": {"CloudVod": {"TencentVod": {}}}}, "UnsupportedOperation"),
     ({"UserSig": "eJw"}, "InvalidParameter.UserSig"),
     ({"RecordParams": {"RecordMode": 1, "MaxIdleTime": 4}}, "InvalidParameter.OutOfRange"),
     ({"SdkAppId": 1499999999}, "InvalidParameter.SdkAppId"),
