@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from roomtape.control.messages import PieceReady
@@ -65,10 +64,17 @@ class Outlet:
             key=self.key, user=self.user, media=self.media, type=self.type, streams=streams, piece_ns=piece_ns
         )
 
-    def settled_ns(self, by_watermark_ns: int, quiet: Callable[[Strand], bool], *, black: bool) -> int | None:
+    def begin_after_hole(self) -> None:
+        """Its next packet comes after a hole, and its sound on a new time line."""
+        self.hole = True
+        for strand in self.sounds:
+            assert strand.sound is not None
+            strand.sound.restart()
+
+    def settled_ns(self, by_watermark_ns: int, watermark_ns: int, *, black: bool) -> int | None:
         """No packet before this will come any more; None: none at all will.
 
-        `by_watermark_ns`: what the watermark alone lets one say of a strand that has begun or is `quiet`;
+        `by_watermark_ns`: what the watermark alone lets one say of a strand that has begun or is quiet;
         `black`: a picture that is gone while the sound goes on is filled as far as that.
         """
         bounds = []
@@ -79,12 +85,14 @@ class Outlet:
                 if pos is not None:
                     bounds.append(ticks_to_ns(pos, strand.sound.rate))
                 elif strand.live:
-                    bounds.append(by_watermark_ns if quiet(strand) else BEGIN)
+                    bounds.append(by_watermark_ns if strand.quiet_at(watermark_ns) else BEGIN)
             elif strand.picture is not None and strand.track is not None:
                 last = strand.picture.last
                 seen = BEGIN if last is None or not strand.started else last * NS // 90_000
                 by_time = strand.started and strand.primed
-                bounds.append(max(seen, by_watermark_ns if by_time or quiet(strand) else BEGIN))
+                bounds.append(
+                    max(seen, by_watermark_ns if by_time or strand.quiet_at(watermark_ns) else BEGIN)
+                )
             elif strand.picture is not None and live and black:
                 bounds.append(by_watermark_ns)
         return min(bounds, default=None)

@@ -17,6 +17,7 @@ from roomtape.recording.checkpoint import StrandState
 from roomtape.recording.poison import Suspects
 
 WAIT_KEY_NS = NS  # how long a picture published before Create may take to bring an IDR of its own
+PRIMING_WAIT_NS = 2 * NS  # for what a restored element should be given again
 OPUS_RATE = 48_000
 BEGIN = -(1 << 62)  # task time before everything
 
@@ -73,6 +74,15 @@ class Strand:
         self.final_seq = None if track.live else track.next_seq
         self.stopped_since = self.blocked_until = self.read_since = None
         self.held = []
+
+    def quiet_at(self, watermark_ns: int) -> bool:
+        """Whether its track is read for so long that nothing old can come any more."""
+        return self.read_since is not None and watermark_ns >= self.read_since + PRIMING_WAIT_NS
+
+    def primed_by(self, watermark_ns: int) -> bool:
+        """Whether what a restored coder should be fed again has come, or will not come."""
+        self.primed = self.primed or self.quiet_at(watermark_ns)
+        return self.primed
 
     def read_out(self) -> bool:
         """Whether its track has stopped and every frame of it was taken."""

@@ -1,0 +1,157 @@
+"""The pieces of one task: cut where it is certain, made from the journal, told until they are answered."""
+
+from __future__ import annotations
+
+from roomtape.control import messages as say
+from roomtape.recording.desk import Desk
+from roomtape.recording.journal import DiskFull
+from roomtape.recording.outlet import Due, Outlet
+from roomtape.recording.pieces import make_piece
+from roomtape.recording.strand import BEGIN
+
+FILL_LAG_NS = 600_000_000  # what is missing counts as missing this long after its time
+
+
+class Piecework:
+    """Cuts go into the journal first: whoever reads it makes the same pieces."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    # --- cutting --------------------------------------------------------------------------------------
+
+    def cut(self) -> None:
+        """Close what can be closed by now, and make it."""
+        desk = self._desk
+        settled_by_time = desk.watermark - FILL_LAG_NS - desk.task0
+        for outlet in desk.outlets.values():
+            picture_comes = any(strand.live for strand in outlet.pictures)
+            while True:
+                settled = outlet.settled_ns(settled_by_time, desk.watermark, black=desk.plan.fill_type == 1)
+                at = outlet.cutter.next_cut(settled, picture=picture_comes)
+                if at is None or not self.cut_at(outlet, at, last=False):
+                    break
+            if not outlet.live and outlet.dormant_ns is None and outlet.strands:
+                self.go_dormant(outlet)
+        self.make_due()
+
+    def cut_at(self, outlet: Outlet, at_ns: int, *, last: bool) -> bool:
+        """Write the cut and close the piece. False while the disk is full."""
+        after_hole = any(m.dts_ns == at_ns and m.discontinuity for m in outlet.cutter.marks)
+        try:
+            self._desk.journal.cut(outlet.key, outlet.piece_no + 1, at_ns, discontinuity=after_hole)
+        except DiskFull as error:
+            self._desk.full(error)
+            return False
+        self.close_piece(outlet, at_ns, last=last or after_hole)
+        return True
+
+    def close_piece(self, outlet: Outlet, at_ns: int, *, last: bool) -> None:
+        """The open piece ends at `at_ns`, as the journal already says."""
+        start = outlet.cutter.start_ns
+        if start is not None and start < at_ns:
+            hole = outlet.cutter.begins_after_hole
+            outlet.due.append(Due(outlet.piece_no, start, at_ns, last, hole))
+        outlet.cutter.drop_before(at_ns)
+        outlet.piece_no += 1
+        outlet.from_ns = at_ns
+
+    def close_at_end(self, outlet: Outlet) -> bool:
+        """Close the open piece where its media end, if it has any. False while the disk is full."""
+        return not outlet.cutter.marks or self.cut_at(outlet, outlet.end_ns(), last=True)
+
+    def go_dormant(self, outlet: Outlet) -> None:
+        """All its media are gone: the open piece is closed without waiting for more."""
+        if self.close_at_end(outlet):
+            outlet.dormant_ns = outlet.end_ns()
+            self.make_due()
+
+    # --- making ---------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a piece is cut that is not made."""
+        return any(outlet.due for outlet in self._desk.outlets.values())
+
+    @property
+    def owed(self) -> bool:
+        """Whether a piece is not made, or not committed."""
+        return any(outlet.due or outlet.unanswered for outlet in self._desk.outlets.values())
+
+    def make_due(self) -> None:
+        for outlet in self._desk.outlets.values():
+            while outlet.due:
+                if not self._make(outlet, outlet.due[0]):
+                    return
+                outlet.due.pop(0)
+
+    def _make(self, outlet: Outlet, due: Due) -> bool:
+        desk, plan = self._desk, self._desk.plan
+        every = plan.check_every
+        try:
+            made = make_piece(
+                desk.journal,
+                outlet.key,
+                due.piece_no,
+                due.from_ns,
+                due.to_ns,
+                {} if due.discontinuity else outlet.counters,
+                directory=desk.pieces,
+                sdk_app_id=plan.sdk_app_id,
+                room_in_names=plan.room_in_names,
+                clock_wall_ms=plan.clock_wall_ms,
+                hole_follows=due.last,
+                demux=every > 0 and due.piece_no % every == 0,
+            )
+        except OSError as error:
+            desk.full(error)
+            return False
+        desk.disk_ok()
+        if made is None:
+            return True
+        outlet.counters = made.counters
+        outlet.ends[due.piece_no] = due.to_ns
+        ready = say.PieceReady(
+            task_id=desk.assign.task_id,
+            epoch=desk.assign.epoch,
+            output=outlet.key,
+            user=outlet.user,
+            media=outlet.media,
+            type=outlet.type,
+            piece_no=due.piece_no,
+            name=made.name,
+            size=made.size,
+            md5=made.md5,
+            sha256=made.sha256,
+            start_ms=made.start_ms,
+            start_ns=made.start_ns,
+            end_ns=made.end_ns,
+            duration_us=made.duration_us,
+            discontinuity=due.discontinuity and due.piece_no > 0,
+            counters=made.counters,
+            priming=outlet.priming if due.piece_no == 0 else b"",
+            width=made.width,
+            height=made.height,
+            channels=made.channels,
+            sample_rate=made.sample_rate,
+        )
+        outlet.unanswered[due.piece_no] = ready
+        desk.tell(ready)
+        return True
+
+    # --- answers --------------------------------------------------------------------------------------
+
+    def committed(self, output: str, piece_no: int) -> None:
+        """The server keeps the piece now: the journal under it may go."""
+        outlet = self._desk.outlets.get(output)
+        if outlet is None:
+            return
+        outlet.unanswered.pop(piece_no, None)
+        outlet.covered_ns = max(outlet.covered_ns, outlet.ends.pop(piece_no, BEGIN))
+        self._desk.journal.forget({o.key: o.covered_ns for o in self._desk.outlets.values()})
+
+    def repeat(self) -> None:
+        """Say again what was not answered."""
+        for outlet in self._desk.outlets.values():
+            for ready in outlet.unanswered.values():
+                self._desk.tell(ready)
