@@ -47,7 +47,8 @@ from roomtape.library import playback
 from roomtape.library.service import Library
 from roomtape.library.store import LibraryStore
 from roomtape.media.core import MediaCore
-from roomtape.recording.service import DiskRules, RecordingService, UploadRules, kernel_boot_id
+from roomtape.recording.disk import DiskRules
+from roomtape.recording.service import RecordingService, UploadRules, kernel_boot_id
 from roomtape.recording.task import TaskSettings
 from roomtape.rooms import record
 from roomtape.rooms.media import CoreEvents
@@ -73,7 +74,6 @@ DRAIN_S = 5.0  # what workers get to close their files when the server ends
 END_S = 2.0  # what a loop gets for the step it is in
 LAG_EVERY_S = 0.1
 PRUNE_EVERY_S = 3600.0
-DISK_EVERY_S = 10.0
 LAG = Histogram(
     "roomtape_loop_lag_seconds",
     "How late the event loop runs",
@@ -168,7 +168,7 @@ class Server:
         self._spawn(Dispatcher(self.db, clock, poster, self.sealer, self._callback_settings).run())
         self._spawn(_measure_lag())
         self._spawn(self._prune())
-        self._spawn(self._watch_disk())
+        self._spawn(self.recording.disk.run())
 
         dev = await development_keys(self.db, self.access, self.sealer) if config.dev else None
         await self._announce_node()
@@ -286,18 +286,6 @@ class Server:
             pause=(disk.pause_percent, disk.pause_gb),
             task_reserve_mb=disk.task_reserve_mb,
         )
-
-    async def _watch_disk(self) -> None:
-        """Say when the spool's disk reaches a level or leaves it again."""
-        rules, former = self._disk_rules(), ""
-        while True:
-            levels = self.spool.levels(warn=rules.warn, refuse=rules.refuse, pause=rules.pause)
-            level = "refuse" if levels.refuse else "warn" if levels.warn else ""
-            if level != former:
-                say = log.warning if level else log.info
-                say("disk_level", level=level or "enough", free_bytes=levels.free_bytes)
-            former = level
-            await self.clock.sleep(DISK_EVERY_S)
 
     async def _serve_http(self, http_socket: socket.socket, dev: process.DevKeys | None) -> None:
         config = self.config

@@ -45,7 +45,9 @@ class Inline:
         self._answered = 0
         self._clients: list[TapClient] = []
 
-    def start(self, *, new_stretch: bool = False, stop_at_s: float | None = None) -> None:
+    def start(
+        self, *, new_stretch: bool = False, stop_at_s: float | None = None, paused: bool = False
+    ) -> None:
         """A driver, on whatever the one before left."""
         self.epoch += 1
         self._readers += 1
@@ -65,6 +67,7 @@ class Inline:
                 for o, p in last.items()
             ],
             new_stretch=new_stretch,
+            paused=paused,
             stop_at_ns=None if stop_at_s is None else TASK0_NS + round(stop_at_s * NS),
         )
         journal = Journal.open(Path(assign.spool_dir), self.epoch)

@@ -37,7 +37,8 @@ from roomtape.fetching.guard import Guard
 from roomtape.fetching.proxy import EgressProxy
 from roomtape.library.service import Library
 from roomtape.library.store import LibraryStore
-from roomtape.recording.service import DiskRules, RecordingService, UploadRules
+from roomtape.recording.disk import DiskRules
+from roomtape.recording.service import RecordingService, UploadRules
 from roomtape.recording.spec import CloudStorageSpec, RecordingSpec
 from roomtape.recording.task import TaskSettings
 from roomtape.rooms.names import RoomName

@@ -73,6 +73,7 @@ class Assign(_Message):
     committed: list[CommittedPiece] = []
     stop_at_ns: int | None = None  # set: the task was stopped meanwhile, only finish it
     new_stretch: bool = False  # the media core was restarted: what follows is after a hole
+    paused: bool = False  # take it, but write nothing until Resume: the disk is nearly full
 
 
 class Stop(_Message):
@@ -85,6 +86,20 @@ class Modify(_Message):
     task_id: str
     epoch: int
     subscription: Subscription
+
+
+class Pause(_Message):
+    """The disk is nearly full: close what is open and write nothing until Resume. The task lives on."""
+
+    task_id: str
+    epoch: int
+
+
+class Resume(_Message):
+    """There is room again: record on, after a gap."""
+
+    task_id: str
+    epoch: int
 
 
 class PieceCommitted(_Message):
@@ -247,14 +262,22 @@ class Note(_Message):
 
     task_id: str
     epoch: int
-    kind: str  # gap_overrun, gap_disk, gap_poison, late, resync, disk_full, disk_ok, error
+    kind: str  # gap_overrun, gap_disk, gap_poison, late, resync, disk_full, disk_ok, sync, error
     text: str
     count: int = 1
 
 
 ToWorker = Union[
-    Assign, Stop, Modify, PieceCommitted, StoppedCommitted, Finalise, FileCommitted, Forget, Drain
+    Assign,
+    Stop,
+    Modify,
+    Pause,
+    Resume,
+    PieceCommitted,
+    StoppedCommitted,
+    Finalise,
+    FileCommitted,
+    Forget,
+    Drain,
 ]
-ToServer = Union[
-    Hello, Beat, Started, Flow, PieceReady, OutputEnded, FileReady, Finalised, Stopped, Note
-]
+ToServer = Union[Hello, Beat, Started, Flow, PieceReady, OutputEnded, FileReady, Finalised, Stopped, Note]

@@ -30,8 +30,10 @@ from roomtape.control.messages import (
     Modify,
     Note,
     OutputEnded,
+    Pause,
     PieceCommitted,
     PieceReady,
+    Resume,
     Started,
     Stop,
     Stopped,
@@ -55,6 +57,7 @@ log = structlog.get_logger(__name__)
 
 FLOW_ENDS_AFTER_S = 5.0  # without a subscribed packet a task is Idle again
 SILENT_AFTER_STOP_S = 10.0  # then another worker is given the journal
+DISK_FULL = "DiskFull"  # Code of a 308 that tells of our own disk
 _RETRY_S = 1.0
 
 
@@ -187,6 +190,7 @@ class Lifecycle:
             committed=committed,
             stop_at_ns=task.stop.at_ns if task.stop is not None else None,
             new_stretch=task.new_stretch,
+            paused=task.paused,
         )
         if not self._workers.give(index, task.task_id, message):
             return False
@@ -247,8 +251,29 @@ class Lifecycle:
             case FileReady() | Finalised():
                 return partial(self.closing.file_said, index, task, message)
             case Note():
-                log.warning("task_note", task_id=task.task_id, kind=message.kind, text=message.text)
-                return None
+                return await self._noted(conn, task, message)
+
+    async def _noted(self, conn: AsyncConnection, task: Task, note: Note) -> After | None:
+        if note.kind != "disk_full" or task.disk_told:
+            return partial(self._say_note, task, note)
+        await self._tell_disk_full(conn, task, note.text)
+
+        def after() -> None:
+            task.disk_told = True
+            self._say_note(task, note)
+
+        return after
+
+    def _say_note(self, task: Task, note: Note) -> None:
+        if note.kind == "disk_ok":
+            task.disk_told = False
+        say = log.info if note.kind == "disk_ok" else log.warning
+        say("task_note", task_id=task.task_id, kind=note.kind, text=note.text, count=note.count)
+
+    async def _tell_disk_full(self, conn: AsyncConnection, task: Task, text: str) -> None:
+        await events.emit(
+            conn, task, events.UPLOAD_FAILED, self._clock.now_ms(), code=DISK_FULL, message=text
+        )
 
     async def _started(self, conn: AsyncConnection, task: Task) -> After:
         if not task.started:
@@ -440,6 +465,32 @@ class Lifecycle:
         """Tell the holder whom to record from now on."""
         message = Modify(task_id=task.task_id, epoch=task.epoch, subscription=subscription(task.lists))
         self._workers.tell(task.task_id, message)
+
+    # --- a disk that is nearly full ---------------------------------------------------------------
+
+    def pause(self, task: Task, free_bytes: int) -> None:
+        """Let a task write nothing until `resume`; its owner is told (308). It stays what it is."""
+        if task.paused or not task.running:
+            return
+        task.paused = True
+        self._workers.tell(task.task_id, Pause(task_id=task.task_id, epoch=task.epoch))
+        log.warning("task_paused", task_id=task.task_id, free_bytes=free_bytes)
+        if not task.disk_told:
+            task.disk_told = True
+            text = "The server's disk is nearly full: nothing is recorded until there is room."
+
+            async def entry(conn: AsyncConnection) -> None:
+                await self._tell_disk_full(conn, task, text)
+
+            self._ledger.put(entry)
+
+    def resume(self, task: Task) -> None:
+        """There is room again."""
+        if not task.paused:
+            return
+        task.paused = task.disk_told = False
+        self._workers.tell(task.task_id, Resume(task_id=task.task_id, epoch=task.epoch))
+        log.info("task_resumed", task_id=task.task_id)
 
     # --- what happens in rooms --------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ class Lineup:
         self._tracks: dict[int, Track] = {}  # all of the room that may be recorded
         self._declined: set[int] = set()
         self._asked_key: dict[int, int] = {}
+        # nothing is taken until `take_up_again`; 0: since before this worker had the task
+        self._paused_since: int | None = 0 if desk.assign.paused else None
 
     # --- what the core says ---------------------------------------------------------------------------
 
@@ -40,7 +42,8 @@ class Lineup:
                 self._tracks[track.track] = track
             else:
                 self._decline(track)
-        gone = [track for track in self.resume if track not in self._tracks]
+        paused = self._paused_since is not None
+        gone = [track for track in self.resume if paused or track not in self._tracks]
         for track_id in gone:  # read to its end, and then forgotten by the log
             strand, _next = self.resume.pop(track_id)
             self._leave(strand)
@@ -101,14 +104,44 @@ class Lineup:
     def modify(self, lists: say.Subscription) -> None:
         """Other lists hold from now on."""
         self._lists = lists
+        self._take_in()
+
+    def _take_in(self) -> None:
+        """From now on everything the lists take is wanted."""
         for strand in self._desk.strands.values():
             if not strand.live:
                 strand.since_ns = self._desk.now
         self.subscribe()
 
+    # --- a disk that is nearly full -------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Take nothing for now, and close the open pieces, so that they can be uploaded and leave."""
+        if self._paused_since is not None:
+            return
+        self._paused_since = self._desk.now
+        for strand in list(self._desk.reading.values()):
+            strand.waiting.clear()
+            self._put_down(strand)
+        self._declined.update(self._tracks)
+        self._advance_and_write()  # closes what is not live any more, now or when the disk takes it
+
+    def take_up_again(self) -> None:
+        """The end of a pause: what was missed is a gap."""
+        if self._paused_since is None:
+            return
+        away_s = (self._desk.now - self._paused_since) / NS if self._paused_since else 0
+        self._paused_since = None
+        self._desk.note("gap_disk", f"nothing was written for {away_s:.0f} s", max(1, len(self._tracks)))
+        self._take_in()
+
     def subscribe(self) -> None:
         """Read what the lists take and is published; leave what they do not take any more."""
         if self._desk.stop_at is not None and not self.resume:
+            return
+        if self._paused_since is not None:
+            for track in self._tracks.values():
+                self._decline(track)
             return
         publishing = [
             (subscription.Presence(track.user, track.entered_ns), track.kind)
@@ -156,12 +189,8 @@ class Lineup:
             strand.waiting.append(track)
 
     def _unsubscribe(self, strand: Strand) -> None:
-        assert strand.track is not None
         desk = self._desk
-        desk.tap.unread(desk.place.reader, strand.track.track)
-        self._leave(strand)
-        strand.waiting.clear()
-        strand.since_ns = 1 << 62  # not wanted now; `modify` says when it is again
+        self._put_down(strand)
         self._advance_and_write()
         for outlet in desk.outlets_of(strand):
             if not outlet.live:
@@ -170,6 +199,14 @@ class Lineup:
                 desk.tell(
                     say.OutputEnded(task_id=desk.assign.task_id, epoch=desk.assign.epoch, output=outlet.key)
                 )
+
+    def _put_down(self, strand: Strand) -> None:
+        """Read its track no more; the log keeps nothing of it for us."""
+        assert strand.track is not None
+        self._desk.tap.unread(self._desk.place.reader, strand.track.track)
+        self._leave(strand)
+        strand.waiting.clear()
+        strand.since_ns = 1 << 62  # not wanted now; `_take_in` says when it is again
 
     # --- strands --------------------------------------------------------------------------------------
 

@@ -108,6 +108,13 @@ class Recorder:
             case say.Modify():
                 if not self.stopped:
                     self._lineup.modify(message.subscription)
+            case say.Pause():
+                if not self.stopped and not self._ending:
+                    self._backlog.clear()
+                    self._lineup.pause()
+            case say.Resume():
+                if not self.stopped and not self._ending:
+                    self._lineup.take_up_again()
             case say.PieceCommitted():
                 self._pieces.committed(message.output, message.piece_no)
                 self._say_stopped()

@@ -23,6 +23,7 @@ from roomtape.control.messages import FileReady, Finalised
 from roomtape.library.service import Library
 from roomtape.recording.delivery import Delivery
 from roomtape.recording.destinations import BucketOpener, Destinations
+from roomtape.recording.disk import DiskGuard, DiskRules
 from roomtape.recording.errors import (
     FeatureOff,
     NoCapacity,
@@ -69,19 +70,8 @@ from roomtape.tasks.workers import Workers
 log = structlog.get_logger(__name__)
 
 HOUR_MS = 3_600_000
-MB = 1_000_000
 END_S = 3.0  # what the service's loops get for the step they are in when the server ends
 _STATUS: dict[str, Status] = {"idle": "Idle", "in_progress": "InProgress"}
-
-
-@dataclass(frozen=True, slots=True)
-class DiskRules:
-    """When nothing new is admitted: free space below the smaller of percent and GB, or the reserve."""
-
-    warn: tuple[float, float] = (15.0, 20.0)
-    refuse: tuple[float, float] = (8.0, 10.0)
-    pause: tuple[float, float] = (3.0, 2.0)
-    task_reserve_mb: int = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +113,14 @@ class RecordingService:
         self._node_id = node_id
         self._boot_id = boot_id
         self._settings = settings
-        self._disk = disk
         self._ledger = Ledger(db, clock, "recording")
         self._life = Lifecycle(db, clock, self._ledger, workers, rooms, spool, settings)
+        self.disk = DiskGuard(
+            clock,
+            self._life,
+            lambda: spool.levels(warn=disk.warn, refuse=disk.refuse, pause=disk.pause),
+            disk,
+        )
         self._delivery = Delivery(
             db,
             clock,
@@ -330,6 +325,10 @@ class RecordingService:
         """How many tasks are not gone."""
         return len(self._life.tasks)
 
+    def paused(self) -> int:
+        """How many tasks write nothing because the disk is nearly full."""
+        return sum(task.paused for task in self._life.tasks.values())
+
     def hint(self, task_id: str) -> str:
         """Why an idle task may wait for ever (its room of the other type has the anchors); else empty."""
         task = self._life.tasks.get(task_id)
@@ -389,9 +388,7 @@ class RecordingService:
 
     def _check_room_on_disk(self) -> None:
         self._spool.root.mkdir(parents=True, exist_ok=True)
-        disk = self._disk
-        levels = self._spool.levels(warn=disk.warn, refuse=disk.refuse, pause=disk.pause)
-        if levels.refuse or levels.free_bytes < disk.task_reserve_mb * MB:
+        if not self.disk.admits():
             raise NoCapacity("The node has too little free disk for one more recording.")
 
     async def _check_count(self, conn: AsyncConnection, sdk_app_id: int) -> None:

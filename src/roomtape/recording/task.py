@@ -79,6 +79,8 @@ class Task:
     final_event: str = ""
     new_stretch: bool = False  # the media core was restarted under it; not yet told to a worker that took it
     moves: int = 0
+    paused: bool = False  # the disk is nearly full: its worker writes nothing
+    disk_told: bool = False  # its owner knows of a full disk (308), and not yet that it is over
 
     @property
     def running(self) -> bool:

@@ -184,7 +184,14 @@ class Worker:
             self._for_task(message)
 
     def _for_task(
-        self, message: say.Stop | say.Modify | say.PieceCommitted | say.StoppedCommitted | say.Forget
+        self,
+        message: say.Stop
+        | say.Modify
+        | say.Pause
+        | say.Resume
+        | say.PieceCommitted
+        | say.StoppedCommitted
+        | say.Forget,
     ) -> None:
         slot = self._slots.get(message.task_id)
         if slot is None or slot.assign.epoch != message.epoch:
@@ -196,6 +203,8 @@ class Worker:
             slot.stop = message
         elif isinstance(message, say.Modify):
             slot.lists = message.subscription
+        elif isinstance(message, say.Pause | say.Resume):
+            slot.assign.paused = isinstance(message, say.Pause)
         if slot.recorder is not None:
             with self._guard(slot):
                 slot.recorder.on_control(message, time.monotonic_ns())
