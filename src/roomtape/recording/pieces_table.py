@@ -13,10 +13,12 @@ from roomtape.recording.spec import KEEPS_HLS, CloudStorageSpec
 from roomtape.recording.task import Task
 from roomtape.recording.views import TrackType
 from roomtape.state import facts
-from roomtape.state.database import origin
+from roomtape.state.database import announce, origin
 from roomtape.state.schema import outputs, pieces
 from roomtape.storage import uploads
 from roomtape.storage.spool import Spool
+
+NEW_OUTPUT = "outputs"  # the topic announced when a task gets one more playlist
 
 TRACK_TYPES: dict[str, TrackType] = {  # from file names to the wire
     "audio": "audio",
@@ -176,6 +178,7 @@ async def _enter_output(conn: AsyncConnection, task: Task, piece: PieceReady, no
             epoch=piece.epoch,
         )
     )
+    announce(conn, NEW_OUTPUT)
     if task.vod is not None:
         return  # the library tells of whole files only
     await events.emit(

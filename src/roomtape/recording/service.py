@@ -34,7 +34,7 @@ from roomtape.recording.errors import (
 )
 from roomtape.recording.finalising import Finalising
 from roomtape.recording.lifecycle import Lifecycle
-from roomtape.recording.pieces_table import TRACK_TYPES
+from roomtape.recording.playlists import Playlists, read_playlists
 from roomtape.recording.spec import (
     FORMAT_OF_MEDIA_TYPE,
     SINGLE_STREAM,
@@ -53,13 +53,13 @@ from roomtape.recording.task import (
     without_secrets,
 )
 from roomtape.recording.told import LibraryTold
-from roomtape.recording.views import FileView, RecordingDetail, RecordingView, Status
+from roomtape.recording.views import RecordingDetail, RecordingView, Status
 from roomtape.rooms.names import RoomName
 from roomtape.rooms.service import Rooms
 from roomtape.state import replay
 from roomtape.state.database import Database, origin
 from roomtape.state.ledger import After, Ledger
-from roomtape.state.schema import outputs, pieces, tasks, uploads
+from roomtape.state.schema import pieces, tasks, uploads
 from roomtape.state.sealing import Sealer
 from roomtape.storage.spool import Spool
 from roomtape.storage.stores import LocalBuckets
@@ -110,6 +110,7 @@ class RecordingService:
         self._spool = spool
         self._workers = workers
         self._destinations = Destinations(db, sealer, buckets, remote, library.store)
+        self._playlists = Playlists(db)
         self._node_id = node_id
         self._boot_id = boot_id
         self._settings = settings
@@ -292,8 +293,7 @@ class RecordingService:
         task = self._callable(sdk_app_id, task_id)
         if task.vod is not None:
             return RecordingView(task_id, _status(task))  # the page: always empty for a VOD task
-        async with self._db.read() as conn:
-            return RecordingView(task_id, _status(task), await _playlists(conn, task_id))
+        return RecordingView(task_id, _status(task), await self._playlists.of(task_id))
 
     async def modify(self, sdk_app_id: int, task_id: str, lists: SubscribeLists) -> str:
         """Replace whom the task records. Raises TaskNotFound, TaskExited."""
@@ -348,7 +348,7 @@ class RecordingService:
             raise TaskNotFound("There is no such task.")
         async with self._db.read() as conn:
             row = (await conn.execute(sa.select(tasks).where(tasks.c.task_id == task_id))).one()
-            playlists = await _playlists(conn, task_id)
+            playlists = await read_playlists(conn, task_id)
             made = await conn.scalar(
                 sa.select(sa.func.count()).select_from(pieces).where(pieces.c.task_id == task_id)
             )
@@ -465,20 +465,3 @@ def _as_stored(spec: RecordingSpec) -> RecordingSpec:
 
 def _status(task: Task) -> Status:
     return "Exited" if task.stop is not None else _STATUS.get(task.state, "Exited")
-
-
-async def _playlists(conn: AsyncConnection, task_id: str) -> tuple[FileView, ...]:
-    rows = await conn.execute(
-        sa.select(outputs)
-        .where(outputs.c.task_id == task_id)
-        .order_by(outputs.c.track_start_ms, outputs.c.output_key)
-    )
-    return tuple(
-        FileView(
-            user_id=row.user_id,
-            file_name=row.playlist_name,
-            track_type=TRACK_TYPES[row.type],
-            begin_ms=row.track_start_ms,
-        )
-        for row in rows
-    )
