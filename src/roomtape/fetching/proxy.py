@@ -130,6 +130,8 @@ class EgressProxy:
         except _Refused as refused:
             log.info("egress_refused", status=refused.status, reason=str(refused))
             await _answer(reader, writer, refused)
+        except asyncio.CancelledError:
+            pass  # `close`; the streams' own callback does not expect a cancelled task
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # one side is gone or too slow: cutting the connection is the answer
         finally:

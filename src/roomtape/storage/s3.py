@@ -41,11 +41,11 @@ T = TypeVar("T")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _LABEL = re.compile(r"[A-Za-z0-9-]{1,63}")
 _KEY_ID = re.compile(r"[!-~]{1,256}")
-_STATUS = re.compile(
-    r"Server returned (?:non-2xx status code|error response): (?P<status>\d{3})[^:\n]*:?(?P<body>.*)"
-)
+_STATUS = re.compile(r"Server returned non-2xx status code: (?P<status>\d{3})[^:\n]*:?(?P<body>.*)")
 _ERROR = re.compile(r"<Error[\s>].*</Error>", re.DOTALL)
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_DEBUG = "\n\nDebug source:"  # the client says everything twice
+_NO_ETAG = "ETag Header missing"
 _MESSAGE_LIMIT = 256
 _TOLD_AT_ONCE = frozenset({401, 403, 404})
 _NO_CHECKSUMS = frozenset({400, 405, 411, 501})  # how stores answer to a checksum header they do not know
@@ -192,6 +192,8 @@ class _Bucket:
             return await self._put(key, path, size, md5, content_type)
         except FileNotFoundError:
             raise _missing() from None
+        except _NoEtag:
+            raise StoreError("RequestFailed", "The store gives no ETag.") from None
 
     async def _put(self, key: str, path: Path, size: int, md5: str, content_type: str) -> Proof:
         checksum = self._stores.checksum(self._host)
@@ -215,22 +217,21 @@ class _Bucket:
         attributes = {"Content-Type": content_type}
         if size <= rules.one_put_bytes:
             async with _Turn(self._stores.large, size > rules.part_bytes):
-                content = await asyncio.to_thread(_read, path, rules.one_put_bytes)
-                expected = hashlib.md5(content, usedforsecurity=False).hexdigest()
+                content, expected = await asyncio.to_thread(_read, path, rules.one_put_bytes)
                 if expected != md5:
                     raise _changed()
-                client = self._client("put", checksum=checksum)
-                sent = await self._ask(
-                    key,
-                    lambda: obstore.put_async(
-                        client, key, content, attributes=attributes, use_multipart=False
-                    ),
+                client = await self._client("put", checksum=checksum)
+                request = functools.partial(
+                    obstore.put_async, client, key, content, attributes=attributes, use_multipart=False
                 )
-                return sent["e_tag"], expected
+                try:
+                    return (await self._ask(key, request))["e_tag"], expected
+                except _NoEtag:
+                    return None, expected
         part_bytes = max(rules.part_bytes, -(-size // 10_000))
         async with self._stores.large:
             expected = await asyncio.to_thread(_md5_of_parts, path, part_bytes, md5)
-            client = self._client("parts", retries=3, checksum=checksum)
+            client = await self._client("parts", retries=3, checksum=checksum)
             sent = await self._ask(
                 key,
                 lambda: obstore.put_async(
@@ -248,7 +249,7 @@ class _Bucket:
     async def _read_back(self, key: str, size: int, md5: str) -> Proof:
         """Compare what is there with what was sent, a range at a time."""
         step = self._stores.rules.read_back_bytes
-        client = self._client("read", retries=3, pooled=False)
+        client = await self._client("read", retries=3, pooled=False)
         seen = hashlib.md5(usedforsecurity=False)
         at = 0
         while at < size:
@@ -260,7 +261,7 @@ class _Bucket:
             content = await self._ask(key, got.bytes_async)
             if len(content) != end - at:
                 raise _other_bytes()
-            seen.update(content)
+            await asyncio.to_thread(seen.update, content)
             at = end
         if size == 0 and (await self._ask(key, lambda: obstore.head_async(client, key)))["size"]:
             raise _other_bytes()
@@ -269,7 +270,7 @@ class _Bucket:
         return Proof(size, md5, "read-back")
 
     async def exists(self, key: str) -> bool:
-        client = self._client("put")
+        client = await self._client("put")
         try:
             await self._ask(key, lambda: obstore.head_async(client, key))
         except _RequestFailed as error:
@@ -279,20 +280,22 @@ class _Bucket:
         return True
 
     async def delete(self, key: str) -> None:
-        client = self._client("put")
+        client = await self._client("put")
         try:
             await self._ask(key, lambda: obstore.delete_async(client, key))
         except _RequestFailed as error:
             if error.status != 404:
                 raise
 
-    def _client(
+    async def _client(
         self, use: str, *, retries: int = 0, pooled: bool = True, checksum: str | None = None
     ) -> S3Store:
+        """The client for one use of the bucket; made in a thread: it reads the machine's certificates."""
         name = f"{use} {checksum}"
         if name not in self._clients:
             try:
-                self._clients[name] = self._stores.client(
+                self._clients[name] = await asyncio.to_thread(
+                    self._stores.client,
                     self._place,
                     self._endpoint,
                     self._virtual,
@@ -312,9 +315,12 @@ class _Bucket:
         try:
             return await request()
         except (BaseError, FileNotFoundError, OSError, ValueError) as error:
-            status, body = _status_and_body(str(error))
+            text = str(error).split(_DEBUG, 1)[0]
+            status, body = _status_and_body(text)
+            if _NO_ETAG in text:
+                raise _NoEtag from None
             if status is None or body.strip().startswith(REFUSED_BY_EGRESS):
-                raise self._unanswered(key, str(error)) from None
+                raise self._unanswered(key, text) from None
             raise self._answered(key, status, body) from None
 
     def _unanswered(self, key: str, text: str) -> StoreError:
@@ -341,6 +347,10 @@ class _Bucket:
                 message = message.replace(hidden, "...")
         message = "".join(c if c.isprintable() else " " for c in message)
         return message[:_MESSAGE_LIMIT]
+
+
+class _NoEtag(Exception):
+    """The store took the object and gave no ETag."""
 
 
 class _RequestFailed(StoreError):
@@ -413,8 +423,7 @@ def _endpoint(text: str) -> str:
 
 def _status_and_body(text: str) -> tuple[int | None, str]:
     """Status and body in what the client says of a failed request (its text is all there is)."""
-    plain = text.split("\n\nDebug source:", 1)[0]
-    match = _STATUS.search(plain.replace("\n", " "))
+    match = _STATUS.search(text.replace("\n", " "))
     return (None, "") if match is None else (int(match["status"]), match["body"])
 
 
@@ -455,9 +464,11 @@ def _missing() -> StoreError:
 # --- files -----------------------------------------------------------------------------------------
 
 
-def _read(path: Path, most: int) -> bytes:
+def _read(path: Path, most: int) -> tuple[bytes, str]:
+    """A file's content, at most so much of it, and its MD5."""
     with path.open("rb") as file:
-        return file.read(most + 1)
+        content = file.read(most)
+    return content, hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _md5_of_parts(path: Path, part_bytes: int, md5: str) -> str:
