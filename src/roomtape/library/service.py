@@ -298,6 +298,7 @@ class Library:
             log.error("library_delete_failed", file_id=row.file_id, reason=str(error))
             return False
         async with self._db.write() as conn:
+            announce(conn, TOPIC)
             await conn.execute(
                 sa.update(library_files)
                 .where(library_files.c.file_id == row.file_id)
