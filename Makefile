@@ -24,7 +24,7 @@ fix: build ## what the linters and formatters can mend by themselves
 bench: build ## the benchmarks; results with machine, date and commit
 	@$(PY) tools/bench.py
 
-docs: build ## generate docs/actions.md, docs/settings.md and the status table of the README
+docs: build ## generate docs/actions.md, docs/settings.md, docs/api/ and the status table of the README
 	@$(PY) tools/docs.py
 
 golden: build ## rewrite the golden answers from the present code

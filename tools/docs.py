@@ -1,4 +1,4 @@
-"""`make docs`: docs/settings.md, docs/actions.md and the README's status table, made from the code.
+"""`make docs`: docs/settings.md, docs/actions.md, docs/api/ and the README's status table, from the code.
 
 With --check it changes nothing and ends with 1 when a page is not what the code says.
 """
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import apidocs
 import msgspec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,6 +62,7 @@ def main(arguments: list[str]) -> int:
             print("".join(difflib.unified_diff(old.splitlines(True), text.splitlines(True), *names)))
             stale = 1
         else:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
             print(f"wrote {path.relative_to(ROOT)}")
     return stale
@@ -69,6 +71,7 @@ def main(arguments: list[str]) -> int:
 def pages() -> Iterator[tuple[Path, str]]:
     yield ROOT / "docs" / "settings.md", settings_page()
     yield ROOT / "docs" / "actions.md", actions_page()
+    yield from apidocs.pages()
     readme = ROOT / "README.md"
     text = readme.read_text()
     before, after = text.split(BEGIN, 1)[0], text.split(END, 1)[1]

@@ -221,6 +221,10 @@ MEANINGS: Mapping[str, Meaning] = {
     ),
     "ModifyCloudRecordingRequest.MixLayoutParams": Meaning("The new layout of a mixed task."),
     # --- answers of recording ---
+    "CreateCloudRecordingResponse.TaskId": Meaning("The task: what the other three actions name."),
+    "DescribeCloudRecordingResponse.TaskId": Meaning("The task."),
+    "ModifyCloudRecordingResponse.TaskId": Meaning("The task."),
+    "DeleteCloudRecordingResponse.TaskId": Meaning("The task."),
     "Status": Meaning("`Idle`: waiting for media. `InProgress`: recording. `Exited`: over."),
     "StorageFileList": Meaning("The index files of the recording so far."),
     "StorageFile.UserId": Meaning("Whose recording it is; empty in a mix."),

@@ -1,0 +1,35 @@
+"""The commands of docs/api that need a server, run in their order as they stand there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from tests.support.stack import REPO, Stack
+
+PAGE = (REPO / "docs" / "api" / "preset-policies.md").read_text()
+RESOURCES = (REPO / "docs" / "api" / "resources-and-actions.md").read_text()
+
+
+def test_the_commands_of_the_policies_page(stack: Stack, tmp_path: Path) -> None:
+    lines = [line for block in re.findall(r"```console\n(.+?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+    assert len(lines) == 7
+    (document,) = re.findall(r"```json\n(.+?)```", RESOURCES, re.DOTALL)
+    file = tmp_path / "policy.json"
+    file.write_text(document)
+    uin, printed = "", {}
+    for line in lines:
+        _, *arguments = shlex.split(line)
+        filled = [
+            {"UIN": uin, "SDKAPPID": str(stack.sdk_app_id), "policy.json": str(file)}.get(part, part) for part in arguments
+        ]
+        printed[line] = stack.cli(*filled)
+        if line.startswith("roomtape policy user"):
+            found = re.search(r"\b\d{6,}\b", printed[line])
+            assert found is not None, printed[line]
+            uin = found[0]
+    test = next(text for line, text in printed.items() if " policy test " in line)
+    assert "allow" in test
+    listed = next(text for line, text in printed.items() if " policy list " in line)
+    assert "stop-only" in listed

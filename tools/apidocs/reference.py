@@ -1,0 +1,165 @@
+"""One page per action, and the table of structures: from the published shapes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from roomtape.api.dispatch import Action, Planned
+from roomtape.api.openapi import codes, described, group, response_of
+from roomtape.contract.codes import COMMON
+from roomtape.contract.explanations import explain
+from roomtape.contract.meanings import meaning
+from roomtape.contract.members import Member, members
+from roomtape.contract.regions import REGIONS
+from roomtape.contract.shapes import Part
+
+KINDS = {"uint64": "Integer", "int64": "Integer", "string": "String", "boolean": "Boolean", "float": "Float"}
+
+
+def actions() -> Iterator[tuple[str, str]]:
+    """Each action whose parameters are known, with its page."""
+    for name, row in described().items():
+        yield name, _page(name, row)
+
+
+def structures() -> str:
+    """All structures that requests and responses are made of."""
+    shapes: dict[str, type[Part]] = {}
+    used: dict[str, set[str]] = {}
+    for name, row in described().items():
+        assert row.request is not None
+        for shape in (row.request, response_of(row)):
+            if shape is not None:
+                for inner in _inside(shape):
+                    shapes[inner.__name__] = inner
+                    used.setdefault(inner.__name__, set()).add(name)
+    parts = []
+    for name, shape in sorted(shapes.items()):
+        text = (shape.__doc__ or "").strip().splitlines()
+        by = ", ".join(f"[{user}](actions/{user}.md)" for user in sorted(used[name]))
+        parts += [
+            f"## {name}",
+            *([text[0]] if text and shape.__doc__ != Part.__doc__ else []),
+            f"In {by}.",
+            table(shape, ""),
+        ]
+    return "\n\n".join(parts)
+
+
+def _inside(shape: type[Part]) -> Iterator[type[Part]]:
+    for member in members(shape):
+        if member.shape is not None:
+            yield member.shape
+            yield from _inside(member.shape)
+
+
+def table(shape: type[Part], up: str, *, answer: bool = False) -> str:
+    """The members of a shape; `up` is the path from the page to docs/api."""
+    if not members(shape):
+        return "None."
+    head = ("Name", "Type", "Meaning") if answer else ("Name", "Required", "Type", "Meaning")
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for member in members(shape):
+        cells = [f"`{member.name}`", _kind(member, up), _told(shape, member, answer)]
+        if not answer:
+            cells.insert(1, "yes" if member.required else "no")
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def _kind(member: Member, up: str) -> str:
+    if member.shape is None:
+        one = KINDS[member.kind]
+    else:
+        name = member.shape.__name__
+        one = f"[{name}]({up}data-types.md#{name.lower()})"
+    return f"Array of {one}" if member.is_list else one
+
+
+def _told(shape: type[Part], member: Member, answer: bool) -> str:
+    told = meaning(shape, member.name)
+    if told is None:
+        return ""
+    parts = [told.text]
+    if told.choices:
+        parts.append(", ".join(f"{value}: {stands}" for value, stands in told.choices.items()) + ".")
+    elif told.low is not None and not answer:
+        parts.append(f"{told.low} to {told.high}.")
+    if told.most is not None and not answer:
+        parts.append(f"At most {told.most}.")
+    if told.default is not None and not answer:
+        parts.append(f"Default: {json.dumps(told.default)}.".replace('"', "`"))
+    return " ".join(part for part in parts if part)
+
+
+def _page(name: str, row: Action | Planned) -> str:
+    assert row.request is not None
+    built = isinstance(row, Action)
+    text = (row.handler.__doc__ or "").strip().splitlines()[0] if isinstance(row, Action) else ""
+    parts = [f"# {name}", f"{group(row)}. {text}" if text else f"{group(row)}."]
+    if isinstance(row, Planned):
+        parts.append(f"**Not built**: {row.reason}. A valid request is answered `UnsupportedOperation`.")
+    parts.append(_facts(row))
+    parts += [
+        "## Request",
+        "Besides the [common parameters](../common-parameters.md):",
+        table(row.request, "../"),
+    ]
+    response = response_of(row)
+    parts += ["## Response"]
+    if response is not None and members(response):
+        parts += ["Besides `RequestId`:", table(response, "../", answer=True)]
+    else:
+        parts.append("`RequestId` alone.")
+    if built:
+        parts += ["## Example", _example(name, row.request, response)]
+    parts += ["## Error codes", "Besides the [common ones](../error-codes.md#common-codes):", _codes(name)]
+    return "\n\n".join(parts)
+
+
+def _facts(row: Action | Planned) -> str:
+    rate = f"{row.rate:g} calls per second" if row.rate >= 1 else f"one call in {1 / row.rate:g} s"
+    lines = [f"- At most {rate} of an account."]
+    if row.name in REGIONS:
+        accepted = ", ".join(f"`{region}`" for region in REGIONS[row.name])
+        lines.append(f"- Regions: {accepted}; they have no effect here.")
+    if isinstance(row, Action) and row.mutating:
+        lines.append(
+            "- The same signed request again, within ten minutes of its success, gets the first answer."
+        )
+    return "\n".join(lines)
+
+
+def _example(name: str, request: type[Part], response: type[Part] | None) -> str:
+    body = json.dumps(example(request), indent=2, ensure_ascii=False)
+    head = (
+        f"POST / HTTP/1.1\nContent-Type: application/json\nX-TC-Action: {name}\n(other common parameters)\n"
+    )
+    return f"```http\n{head}\n{body}\n```"
+
+
+def example(shape: type[Part]) -> dict[str, Any]:
+    """A request with what is required, and what is usual (it has an example)."""
+    made: dict[str, Any] = {}
+    for member in members(shape):
+        told = meaning(shape, member.name)
+        if member.shape is not None:
+            if member.required or member.name == "CloudStorage":
+                value = example(member.shape)
+                made[member.name] = [value] if member.is_list else value
+        elif told is not None and told.example is not None and (member.required or told.default is not None):
+            made[member.name] = told.example
+        elif member.required:
+            made[member.name] = "…"
+    return made
+
+
+def _codes(name: str) -> str:
+    own = [code for code in codes(name) if code not in COMMON]
+    if not own:
+        return "None."
+    return "\n".join(
+        ["| Code | Meaning |", "|---|---|", *(f"| `{code}` | {explain(code)} |" for code in own)]
+    )
