@@ -112,8 +112,8 @@ def test_the_second_picture_of_a_user_is_a_file_of_its_own(stack: Stack, callbac
 
 
 def test_a_user_taken_off_the_list_ends_his_files_and_comes_back(stack: Stack, callbacks: CallbackReceiver) -> None:
-    alice = publish_whip(stack, "modify", "alice", seconds=40)
-    bob = publish_rtmp(stack, "modify", "bob", seconds=40)
+    alice = publish_whip(stack, "modify", "alice", seconds=70)
+    bob = publish_rtmp(stack, "modify", "bob", seconds=70)
     alice.wait_up()
     bob.wait_up()
     task = stack.create_recording("modify", AvMerge=1)
@@ -126,6 +126,8 @@ def test_a_user_taken_off_the_list_ends_his_files_and_comes_back(stack: Stack, c
         timeout_s=15,
     )  # fmt: skip
     assert "#EXT-X-DISCONTINUITY" not in ended.read_text()
+    bobs = next(p for p in recordings(stack, task, ".m3u8") if p != ended)
+    until("ten more seconds of Bob alone", lambda: bobs.read_text().count("#EXTINF") >= 2, timeout_s=25)
     stack.call("ModifyCloudRecording", {"TaskId": task})
     until("her playlist to go on", lambda: "ENDLIST" not in ended.read_text(), timeout_s=25)
     alice.end()
