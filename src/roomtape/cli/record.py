@@ -31,17 +31,24 @@ def list_recordings(
 
 @command.command("show")
 def show_recording(task_id: Task, data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) -> None:
-    """Show a task: its outputs, pieces, files, and uploads that are still open."""
+    """Show a task's whole life: steps and notes, outputs, pieces, files, uploads, callbacks."""
     found = Admin(data_dir).get(f"/recordings/{task_id}")
     if as_json:
         show(found, True)
         return
-    lists = ("outputs", "pieces", "files", "uploads")
+    lists = ("life", "notes", "outputs", "pieces", "files", "jobs", "uploads", "callbacks")
     show({name: value for name, value in found.items() if name not in (*lists, "spec")}, False)
-    show(found["outputs"], False, ("user_id", "media", "type", "next_piece_no", "width", "height"))
-    show(found["pieces"], False, ("piece_no", "name", "size", "start_ms", "duration_us", "upload_state"))
-    show(found["files"], False, ("name", "size", "start_ms", "end_ms", "upload_state"))
-    show(found["uploads"], False, ("object_key", "state", "tries", "next_at_ms", "last_error"))
+    for name, columns in (
+        ("life", ("at_ms", "what", "more", "count")),
+        ("outputs", ("user_id", "media", "type", "bytes", "duration_us", "holes", "width", "height")),
+        ("pieces", ("piece_no", "name", "size", "start_ms", "duration_us", "upload_state")),
+        ("files", ("name", "size", "start_ms", "end_ms", "upload_state")),
+        ("jobs", ("user_id", "media", "kind", "state", "tries", "error")),
+        ("uploads", ("object_key", "state", "tries", "next_at_ms", "last_error")),
+        ("callbacks", ("task_event_no", "type", "at_ms", "state", "tries", "last_status", "last_error")),
+    ):
+        print(f"{name}:")
+        show(found[name], False, columns)
 
 
 @command.command("start")

@@ -91,9 +91,9 @@ async def recordings(db: Database, sdk_app_id: int | None = None, status: str | 
 
 
 async def recording(db: Database, task_id: str) -> dict[str, Any] | None:
-    """One task with its outputs, pieces, files and open uploads; its parameters, no secret."""
+    """The whole life of one task: what it made, what was noted of it, where that went; no secret."""
     task, output, piece = schema.tasks.c, schema.outputs.c, schema.pieces.c
-    file, upload = schema.files.c, schema.uploads.c
+    file, upload, job, note = schema.files.c, schema.uploads.c, schema.final_jobs.c, schema.task_notes.c
     found = await _all(
         db,
         sa.select(
@@ -105,18 +105,25 @@ async def recording(db: Database, task_id: str) -> dict[str, Any] | None:
     )  # fmt: skip
     if not found:
         return None
+    made = sa.and_(piece.task_id == output.task_id, piece.output_key == output.output_key)
+
+    def total(column: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+        return sa.select(sa.func.coalesce(sa.func.sum(column), 0)).where(made).scalar_subquery()
+
     outputs = await _all(
         db,
         sa.select(
             output.user_id, output.media, output.type, output.track_start_ms, output.next_piece_no,
             output.width, output.height, output.playlist_name, output.playlist_state,
+            total(piece.size).label("bytes"), total(piece.duration_us).label("duration_us"),
+            sa.select(sa.func.count()).where(made, piece.discontinuity).scalar_subquery().label("holes"),
         ).where(output.task_id == task_id),
     )  # fmt: skip
     pieces = await _all(
         db,
         sa.select(
             piece.user_id, piece.media, piece.type, piece.piece_no, piece.name, piece.size, piece.start_ms,
-            piece.duration_us, piece.discontinuity, piece.upload_state,
+            piece.duration_us, piece.discontinuity, piece.upload_state, piece.epoch,
         )
         .where(piece.task_id == task_id)
         .order_by(piece.output_key, piece.piece_no),
@@ -130,13 +137,78 @@ async def recording(db: Database, task_id: str) -> dict[str, Any] | None:
         .where(file.task_id == task_id)
         .order_by(file.id),
     )  # fmt: skip
+    jobs = await _all(
+        db,
+        sa.select(job.user_id, job.media, job.kind, job.state, job.tries, job.error, job.done_ms)
+        .where(job.task_id == task_id)
+        .order_by(job.job),
+    )
     uploads = await _all(
         db,
-        sa.select(upload.object_key, upload.state, upload.tries, upload.next_at_ms, upload.last_error)
-        .where(upload.task_id == task_id, upload.state != "proven")
+        sa.select(
+            upload.object_key, upload.subject, upload.size, upload.state, upload.tries, upload.next_at_ms,
+            upload.first_failed_ms, upload.last_error_code, upload.last_error, upload.proven_ms,
+        )
+        .where(upload.task_id == task_id)
         .order_by(upload.id),
+    )  # fmt: skip
+    notes = await _all(
+        db,
+        sa.select(note.at_ms, note.last_ms, note.kind, note.text, note.count, note.epoch)
+        .where(note.task_id == task_id)
+        .order_by(note.id),
     )
-    return {**found[0], "outputs": outputs, "pieces": pieces, "files": files, "uploads": uploads}
+    return {
+        **found[0],
+        "outputs": outputs,
+        "pieces": pieces,
+        "files": files,
+        "jobs": jobs,
+        "uploads": uploads,
+        "notes": notes,
+        "callbacks": await _callbacks(db, task_id),
+        "life": _life(found[0], notes),
+    }
+
+
+async def _callbacks(db: Database, task_id: str) -> list[Row]:
+    """Its events in their order, each with where its delivery stands; "none" when nobody is told."""
+    event, delivery = schema.events.c, schema.deliveries.c
+    return await _all(
+        db,
+        sa.select(
+            event.task_event_no, event.type, event.at_ms,
+            sa.func.coalesce(delivery.state, "none").label("state"),
+            sa.func.coalesce(delivery.tries, 0).label("tries"),
+            delivery.last_status, delivery.last_error, delivery.done_ms, delivery.url,
+        )
+        .select_from(schema.events.outerjoin(schema.deliveries, delivery.event_id == event.id))
+        .where(event.task_id == task_id)
+        .order_by(event.id, delivery.id),
+    )  # fmt: skip
+
+
+_STEPS = (
+    ("created_ms", "created"),
+    ("started_ms", "robot in the room"),
+    ("first_media_ms", "first media"),
+    ("stop_requested_ms", "stop ordered"),
+    ("exited_ms", "recorder left"),
+    ("delivered_ms", "last upload proven"),
+    ("gone_ms", "gone"),
+)
+
+
+def _life(task: Row, notes: list[Row]) -> list[dict[str, Any]]:
+    """What happened to the task, in the order of time."""
+    steps = []
+    for column, what in _STEPS:
+        if task[column] is not None:
+            more = task["stop_cause"] if column == "stop_requested_ms" else ""
+            more = f"final event {task['final_event']}" if column == "delivered_ms" else more
+            steps.append({"at_ms": task[column], "what": what, "more": more, "count": 1})
+    noted = [{"at_ms": n["at_ms"], "what": n["kind"], "more": n["text"], "count": n["count"]} for n in notes]
+    return sorted([*steps[:1], *noted, *steps[1:]], key=lambda step: step["at_ms"])
 
 
 async def _all(db: Database, query: sa.Select[Any]) -> list[Row]:

@@ -40,7 +40,7 @@ from roomtape.control.messages import (
     StoppedCommitted,
     ToServer,
 )
-from roomtape.recording import events
+from roomtape.recording import events, notes
 from roomtape.recording.pieces_table import commit_piece, end_output
 from roomtape.recording.spec import MAKES_AAC, MAKES_MP4, CloudStorageSpec
 from roomtape.recording.task import LeaveCode, StopOrder, Task, TaskSettings, subscription
@@ -180,7 +180,9 @@ class Lifecycle:
                 .returning(tasks.c.epoch)
             )
             committed = await _last_pieces(conn, task.task_id)
-        assert epoch is not None
+            assert epoch is not None
+            text = f"worker {index}, epoch {epoch}"
+            await notes.keep(conn, task, notes.ASSIGNED, text, self._clock.now_ms())
         task.epoch = epoch
         message = Assign(
             task_id=task.task_id,
@@ -211,6 +213,7 @@ class Lifecycle:
         for task_id in task_ids:
             if task_id in self.tasks:
                 self._wait_for_worker(task_id)
+                self._keep_note(self.tasks[task_id], notes.WORKER_DIED, "the process that held it is gone")
             else:
                 jobs.append(task_id)
         if jobs:
@@ -254,21 +257,21 @@ class Lifecycle:
                 return await self._noted(conn, task, message)
 
     async def _noted(self, conn: AsyncConnection, task: Task, note: Note) -> After | None:
-        if note.kind != "disk_full" or task.disk_told:
-            return partial(self._say_note, task, note)
-        await self._tell_disk_full(conn, task, note.text)
+        await notes.keep(conn, task, note.kind, note.text, self._clock.now_ms(), note.count)
+        tell = note.kind == "disk_full" and not task.disk_told
+        if tell:
+            await self._tell_disk_full(conn, task, note.text)
 
         def after() -> None:
-            task.disk_told = True
-            self._say_note(task, note)
+            task.disk_told = (task.disk_told or tell) and note.kind != "disk_ok"
+            say = log.info if note.kind == "disk_ok" else log.warning
+            say("task_note", task_id=task.task_id, kind=note.kind, text=note.text, count=note.count)
 
         return after
 
-    def _say_note(self, task: Task, note: Note) -> None:
-        if note.kind == "disk_ok":
-            task.disk_told = False
-        say = log.info if note.kind == "disk_ok" else log.warning
-        say("task_note", task_id=task.task_id, kind=note.kind, text=note.text, count=note.count)
+    def _keep_note(self, task: Task, kind: str, text: str) -> None:
+        now_ms = self._clock.now_ms()
+        self._ledger.put(lambda conn: notes.keep(conn, task, kind, text, now_ms))
 
     async def _tell_disk_full(self, conn: AsyncConnection, task: Task, text: str) -> None:
         await events.emit(
@@ -474,6 +477,7 @@ class Lifecycle:
             return
         task.paused = True
         self._workers.tell(task.task_id, Pause(task_id=task.task_id, epoch=task.epoch))
+        self._keep_note(task, notes.PAUSED, "the disk is nearly full")
         log.warning("task_paused", task_id=task.task_id, free_bytes=free_bytes)
         if not task.disk_told:
             task.disk_told = True
@@ -490,6 +494,7 @@ class Lifecycle:
             return
         task.paused = task.disk_told = False
         self._workers.tell(task.task_id, Resume(task_id=task.task_id, epoch=task.epoch))
+        self._keep_note(task, notes.RESUMED, "there is room on the disk")
         log.info("task_resumed", task_id=task.task_id)
 
     # --- what happens in rooms --------------------------------------------------------------------

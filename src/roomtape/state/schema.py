@@ -568,6 +568,21 @@ library_files = sa.Table(  # the media library behind CloudVod: one row per file
 sa.Index("ix_library_files_expiry", library_files.c.state, library_files.c.expires_at_ms)
 sa.Index("ix_library_files_app", library_files.c.sdk_app_id, library_files.c.created_ms)
 
+task_notes = sa.Table(  # a task's life for its operator; what says the same again is counted
+    "task_notes",
+    metadata,
+    _row_id(),
+    _int("sdk_app_id"),
+    sa.Column("task_id", sa.Text(), sa.ForeignKey("tasks.task_id"), nullable=False),
+    _int("epoch", 0),  # of the first one
+    _text("kind"),  # assigned, worker_died, paused, resumed, and the kinds of control.messages.Note
+    _text("text"),
+    _int("count", 1),
+    _int("at_ms"),  # of the first one
+    _int("last_ms"),
+)
+sa.Index("ix_task_notes_task", task_notes.c.task_id, task_notes.c.kind)
+
 # --- events and their delivery --------------------------------------------------------------------
 
 events = sa.Table(  # the outbox: written in the transaction of the state they tell of
