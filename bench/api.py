@@ -24,7 +24,15 @@ from typing import Any
 import uvloop
 
 from bench.cpu import Figure, circumstances, cpu_s
-from roomtape.api.signing import Authorization, Tc3Request, canonical_request, payload_hash, tc3_key, tc3_signature, utc_date
+from roomtape.api.signing import (
+    Authorization,
+    Tc3Request,
+    canonical_request,
+    payload_hash,
+    tc3_key,
+    tc3_signature,
+    utc_date,
+)
 from roomtape.serving import HttpServer, listen
 from tests.support.stack import REPO, Stack, start_stack, until
 
@@ -35,7 +43,7 @@ RATIO_GOAL = 0.6
 RAISED = {
     "ROOMTAPE_LIMITS__PER_ACCOUNT": "1000000",
     "ROOMTAPE_LIMITS__PER_ADDRESS": "1000000",
-    "ROOMTAPE_LIMITS__PER_ACTION": '{ DescribeCloudRecording = 1000000, CreateCloudRecording = 1000000 }',
+    "ROOMTAPE_LIMITS__PER_ACTION": "{ DescribeCloudRecording = 1000000, CreateCloudRecording = 1000000 }",
     "ROOMTAPE_RECORDING__MAX_TASKS_PER_APP": "10000",
 }
 
@@ -131,7 +139,9 @@ def load(folder: Path, kind: str, host: str, port: int, requests: list[bytes]) -
 
 
 async def _bare(folder: Path) -> None:
-    answer = json.dumps({"Response": {"RequestId": "0" * 36, "Status": "Idle", "TaskId": "x" * 60, "StorageFileList": []}})
+    answer = json.dumps(
+        {"Response": {"RequestId": "0" * 36, "Status": "Idle", "TaskId": "x" * 60, "StorageFileList": []}}
+    )
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -174,22 +184,41 @@ class Bench:
 
     def describes(self, count: int) -> list[bytes]:
         """Signed requests, each with another signature."""
-        bodies = [json.dumps({"SdkAppId": self.stack.sdk_app_id, "TaskId": self.tasks[i % 5]}) + " " * (i // 5 % 400) for i in range(count)]
+        bodies = [
+            json.dumps({"SdkAppId": self.stack.sdk_app_id, "TaskId": self.tasks[i % 5]})
+            + " " * (i // 5 % 400)
+            for i in range(count)
+        ]
         return [self._sign("DescribeCloudRecording", body) for body in bodies]
 
     def creates(self, count: int) -> list[bytes]:
-        storage = {"Vendor": 1, "Region": "us-east-1", "Bucket": "recordings", "AccessKey": "AK", "SecretKey": "SK"}
+        storage = {
+            "Vendor": 1,
+            "Region": "us-east-1",
+            "Bucket": "recordings",
+            "AccessKey": "AK",
+            "SecretKey": "SK",
+        }
         members = {
-            "SdkAppId": self.stack.sdk_app_id, "RoomIdType": 0, "RecordParams": {"RecordMode": 1, "MaxIdleTime": 30},
+            "SdkAppId": self.stack.sdk_app_id,
+            "RoomIdType": 0,
+            "RecordParams": {"RecordMode": 1, "MaxIdleTime": 30},
             "StorageParams": {"CloudStorage": storage},
         }
         return [
-            self._sign("CreateCloudRecording", json.dumps({**members, "RoomId": f"r{i}", "UserId": f"c{i}", "UserSig": self.stack.usersig(f"c{i}")}))
+            self._sign(
+                "CreateCloudRecording",
+                json.dumps(
+                    {**members, "RoomId": f"r{i}", "UserId": f"c{i}", "UserSig": self.stack.usersig(f"c{i}")}
+                ),
+            )
             for i in range(count)
         ]
 
     def _sign(self, action: str, body: str) -> bytes:
-        return signed(self.host, self.stack.dev["secret_id"], self.stack.dev["secret_key"], action, body.encode())
+        return signed(
+            self.host, self.stack.dev["secret_id"], self.stack.dev["secret_key"], action, body.encode()
+        )
 
     def per_core_s(self, pid: int, port: int, requests: list[bytes]) -> float:
         """Answers per second of CPU of one process."""
@@ -201,7 +230,9 @@ class Bench:
     def latency(self, requests: list[bytes]) -> tuple[list[float], list[float]]:
         """Milliseconds of the Describes and of the Creates, sorted."""
         took = load(self.folder, "paced", "127.0.0.1", self.port, requests)["took"]
-        return sorted(1000 * s for create, s in took if not create), sorted(1000 * s for create, s in took if create)
+        return sorted(1000 * s for create, s in took if not create), sorted(
+            1000 * s for create, s in took if create
+        )
 
 
 def at(share: float, values: list[float]) -> float:
@@ -220,7 +251,10 @@ def main() -> None:
     if args.bare:
         return uvloop.run(_bare(args.bare))
     print(circumstances(REPO))
-    with tempfile.TemporaryDirectory(prefix="rt-") as name, start_stack(Path(name) / "d", env=RAISED) as stack:
+    with (
+        tempfile.TemporaryDirectory(prefix="rt-") as name,
+        start_stack(Path(name) / "d", env=RAISED) as stack,
+    ):
         bench = Bench(stack, Path(name))
         requests = bench.describes(args.calls)
         with bare(bench.folder) as (pid, port):

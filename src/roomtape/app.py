@@ -28,11 +28,13 @@ from prometheus_client import REGISTRY, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from roomtape import process
 from roomtape.access.development import development_keys
 from roomtape.access.service import Access
 from roomtape.api import gateway, openapi
+from roomtape.api.actions.recording import automatic_spec
 from roomtape.api.services import Services
 from roomtape.callbacks.dispatcher import CallbackSettings, Dispatcher
 from roomtape.callbacks.poster import HttpPoster
@@ -278,6 +280,13 @@ class Server:
             library=self.library,
         )
 
+    async def _set_auto_record(self, sdk_app_id: int, members: dict[str, Any] | None) -> None:
+        """Record every new room of an application as the members of a Create say, or no longer (None)."""
+        if members is None:
+            await self.recording.no_automatic(sdk_app_id)
+        else:
+            await self.recording.set_automatic(automatic_spec(sdk_app_id, members))
+
     def _disk_rules(self) -> DiskRules:
         disk = self.config.disk
         return DiskRules(
@@ -290,7 +299,8 @@ class Server:
     async def _serve_http(self, http_socket: socket.socket, dev: process.DevKeys | None) -> None:
         config = self.config
         services = Services(self.db, self.clock, self.access, self.recording, self.rooms)
-        api = [*gateway.routes(services, config), *openapi.routes()]
+        actions = gateway.routes(services, config)
+        api = [*actions, *openapi.routes()]
         public = [
             *WebrtcDoor(self.access, self.rooms, self.core, self.clock).routes(),
             *playback.routes(self.library, self.clock),
@@ -303,6 +313,8 @@ class Server:
             workers=self.workers,
             run_path=config.run_path,
             hint=self.recording.hint,
+            auto_record=self._set_auto_record,
+            library=self.library,
         )
         operators = [
             *health.routes(self._checks()),
@@ -314,21 +326,24 @@ class Server:
             host, port = split_address(config.admin.listen, "admin.listen")
             admin_socket = self._bind(host, port, "admin.listen")
             # The API is there too: the explorer's page may call its own origin only.
-            await self._listen(Starlette(routes=operators + api), admin_socket)
+            await self._listen(gateway.straight(actions, Starlette(routes=operators + api)), admin_socket)
             public += health.routes(self._checks())[:2]
         else:
             public = operators + public
         if dev is not None:
             public += demo.routes(self.access, dev.sdk_app_id)
         await self._listen(
-            Starlette(routes=public), http_socket, config.server.tls_cert, config.server.tls_key
+            gateway.straight(actions, Starlette(routes=public)),
+            http_socket,
+            config.server.tls_cert,
+            config.server.tls_key,
         )
         collector = _Counts(self)
         REGISTRY.register(collector)
         self._down.callback(REGISTRY.unregister, collector)
 
     async def _listen(
-        self, app: Starlette, listener: socket.socket, tls_cert: str = "", tls_key: str = ""
+        self, app: ASGIApp, listener: socket.socket, tls_cert: str = "", tls_key: str = ""
     ) -> None:
         server = HttpServer(
             app,

@@ -181,4 +181,5 @@ async def within(clock: Clock, seconds: float, work: Awaitable[T]) -> T:
         pending = [future for future in (task, timer) if future is not None and not future.done()]
         for future in pending:
             future.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        if pending:
+            await asyncio.gather(*pending, return_exceptions=True)

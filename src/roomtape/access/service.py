@@ -62,6 +62,15 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class AutoRecord:
+    """How every new room of an application is recorded; only the recordings know what the parts mean."""
+
+    spec: Mapping[str, Any]  # no secret in it
+    secrets: Secret
+    since_ms: int  # rooms made from then on
+
+
+@dataclass(frozen=True, slots=True)
 class App:
     """An application with its switches and where its callbacks go."""
 
@@ -74,6 +83,7 @@ class App:
     callback_key: Secret | None
     settings: Mapping[str, Any]
     blocked: bool  # the application or its account was switched off
+    auto_record: AutoRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +369,16 @@ class Access:
         app = await self._require_app(sdk_app_id)
         await self._change_app(sdk_app_id, settings={**app.settings, "recording": on})
 
+    async def set_auto_record(self, sdk_app_id: int, spec: Mapping[str, Any] | None, secrets: bytes) -> None:
+        """Have every room made from now on recorded, or (None) no further one. Raises UnknownApp."""
+        sealed = None if spec is None else self._sealer.seal(secrets, f"auto_record/{sdk_app_id}")
+        await self._change_app(
+            sdk_app_id,
+            auto_record=None if spec is None else dict(spec),
+            auto_record_sealed=sealed,
+            auto_record_since_ms=None if spec is None else self._clock.now_ms(),
+        )
+
     async def set_callbacks(
         self, sdk_app_id: int, urls: Mapping[str, str], key: Secret | str | None = None
     ) -> None:
@@ -606,7 +626,14 @@ class Access:
             ),
             settings=settings,
             blocked=row.disabled_ms is not None or row.account_disabled_ms is not None,
+            auto_record=self._to_auto_record(row),
         )
+
+    def _to_auto_record(self, row: sa.Row[Any]) -> AutoRecord | None:
+        if row.auto_record is None or row.auto_record_sealed is None:
+            return None
+        secrets = self._sealer.open(row.auto_record_sealed, f"auto_record/{row.sdk_app_id}")
+        return AutoRecord(row.auto_record, secrets, row.auto_record_since_ms or 0)
 
     def _to_key(self, row: sa.Row[Any]) -> ApiKey:
         rules = row.address_rules or {}
@@ -686,6 +713,8 @@ async def _update(conn: AsyncConnection, statement: sa.Update | sa.Delete, absen
 
 
 def _in_any(address: str, networks: Sequence[str]) -> bool:
+    if not networks:
+        return False
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

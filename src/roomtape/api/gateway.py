@@ -6,15 +6,17 @@ A plain ASGI application, so that a request meets nothing but this. Whatever hap
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import msgspec
 import structlog
 from prometheus_client import Counter, Histogram
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 import roomtape.api.actions.recording
 import roomtape.api.actions.rooms  # noqa: F401  (they register their actions)
@@ -70,6 +72,7 @@ class Gateway:
 
     def __init__(self, services: Services, config: Config) -> None:
         self._chain = Chain(services, config)
+        self._unlogged = 0  # refusals since the last line about one
         self._proxies = [ipaddress.ip_network(text) for text in config.server.trusted_proxies]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,8 +146,15 @@ class Gateway:
         known = call.action_name in ACTIONS or call.action_name in PLANNED
         action = call.action_name if known else "unknown"
         seconds = (self._chain.services.clock.monotonic_ns() - call.started_ns) / 1e9
-        REQUESTS.labels(action, code).inc()
-        SECONDS.labels(action).observe(seconds)
+        _requests(action, code).inc()
+        _seconds(action).observe(seconds)
+        unlogged = 0
+        if _is_cheap(call, code):
+            # Anybody can cause these at any rate: a few lines show them, the metrics count them.
+            if not self._chain.buckets.take("refusals logged", steps.REFUSALS_LOGGED_PER_S):
+                self._unlogged += 1
+                return
+            unlogged, self._unlogged = self._unlogged, 0
         log.info(
             "api",
             action=action,
@@ -159,6 +169,7 @@ class Gateway:
             ms=round(seconds * 1000, 1),
             bytes_in=len(call.body),
             bytes_out=size,
+            **({"unlogged_before": unlogged} if unlogged else {}),
         )
 
 
@@ -167,6 +178,38 @@ def routes(services: Services, config: Config) -> list[Route]:
     gateway = Gateway(services, config)
     paths = ["/", *(f"/{prefix.strip('/')}" for prefix in config.api.path_prefixes)]
     return [Route(path, gateway) for path in dict.fromkeys(paths)]
+
+
+def straight(api: Sequence[Route], others: ASGIApp) -> ASGIApp:
+    """An application that hands the API's paths over at once and all else to `others`.
+
+    Going through a list of routes costs a request of the API as much as its signature.
+    """
+    at = {route.path: route.app for route in api}
+
+    async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        found = at.get(scope["path"]) if scope["type"] == "http" else None
+        await (others if found is None else found)(scope, receive, send)
+
+    return app
+
+
+@functools.cache
+def _requests(action: str, code: str) -> Counter:
+    return REQUESTS.labels(action, code)
+
+
+@functools.cache
+def _seconds(action: str) -> Histogram:
+    return SECONDS.labels(action)
+
+
+def _is_cheap(call: Call, code: str) -> bool:
+    """Whether the request was refused before it was known whose it is, or for its rate."""
+    if code == "AuthFailure.UnauthorizedOperation":
+        return False
+    refused = call.key is None or code.startswith(("AuthFailure.", "RequestLimitExceeded"))
+    return refused and code != "InternalError"
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -8,10 +8,11 @@ Source: API docs > Signature v3 and > Signature, and what the official SDKs send
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -96,6 +97,7 @@ def parse_authorization(value: str) -> Authorization:
     return Authorization(secret_id, date, service, names, fields["Signature"])
 
 
+@functools.lru_cache(maxsize=16)
 def utc_date(timestamp: int) -> str:
     """The date of a Unix time, as a credential scope writes it. Raises ValueError far outside our times."""
     try:
@@ -104,8 +106,9 @@ def utc_date(timestamp: int) -> str:
         raise ValueError("no such date") from error
 
 
+@functools.lru_cache(maxsize=256)
 def tc3_key(secret_key: str, date: str, service: str) -> bytes:
-    """The derived key k3 of a day and service."""
+    """The derived key k3 of a day and service; the same for all requests of a key on one day."""
     key = _hmac(("TC3" + secret_key).encode(), date)
     return _hmac(_hmac(key, service), TERMINATOR)
 
@@ -141,7 +144,7 @@ def tc3_signature(key: bytes, authorization: Authorization, timestamp: str, cano
 
 
 def verify_tc3(
-    request: Tc3Request, authorization: Authorization, secret_key: str, hosts: Sequence[str]
+    request: Tc3Request, authorization: Authorization, secret_key: str, hosts: Iterable[str]
 ) -> bool:
     """Whether the signature fits, trying each host text, both paths and both header value cases.
 
@@ -180,7 +183,7 @@ def v1_signature(secret_key: str, text: str, method: str | None) -> str:
 
 
 def verify_v1(
-    method: str, path: str, parameters: Mapping[str, str], secret_key: str, hosts: Sequence[str]
+    method: str, path: str, parameters: Mapping[str, str], secret_key: str, hosts: Iterable[str]
 ) -> bool:
     """Whether the `Signature` among the decoded parameters fits, trying each host text and path."""
     signature = parameters.get("Signature", "").encode()
@@ -195,19 +198,20 @@ def verify_v1(
     return False
 
 
-def host_candidates(host: str, forwarded: str | None, aliases: Sequence[str]) -> list[str]:
-    """Host texts a client may have signed, most likely first, without repeats.
+def host_candidates(host: str, forwarded: str | None, aliases: Sequence[str]) -> Iterator[str]:
+    """Host texts a client may have signed, most likely first, without repeats; nearly always the first fits.
 
     Some clients drop the port, some put a whole URL into the Host header, some sign the name they were
     configured with behind a gateway. `forwarded` is X-Forwarded-Host when a trusted proxy set it.
     """
-    candidates = [host]
+    yield host
+    candidates: list[str] = []
     for text in (host, *([forwarded] if forwarded else [])):
         lower = text.lower()
         bare = re.sub(r"^https?://", "", lower)
         candidates += [text, lower, bare, _without_port(bare)]
     candidates += aliases
-    return list(dict.fromkeys(candidates))
+    yield from (text for text in dict.fromkeys(candidates) if text != host)
 
 
 def _without_port(host: str) -> str:
@@ -222,4 +226,4 @@ def _v1_names(parameters: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
 
 
 def _hmac(key: bytes, text: str) -> bytes:
-    return hmac.new(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256).digest()
+    return hmac.digest(key, text.encode("utf-8", "surrogateescape"), "sha256")

@@ -60,6 +60,7 @@ QUERY_LIMIT = 32 * KIB
 FORM_LIMIT = 1024 * KIB
 BODY_LIMIT = 10 * 1024 * KIB
 FAILURES_PER_S = 100  # failed signatures of one address before its failures are slowed
+REFUSALS_LOGGED_PER_S = 5  # lines about requests that were refused unread; of the rest only the number
 
 log = structlog.get_logger("roomtape.api")
 
@@ -233,9 +234,8 @@ def _signature_fits(chain: Chain, call: Call) -> bool:
     api = chain.config.api
     secret = call.caller.secret_key.reveal()
     forwarded = call.headers.get("x-forwarded-host") if call.trusted else None
-    hosts = signing.host_candidates(
-        call.headers.get("host", ""), forwarded, (*api.signing_host_aliases, *signing.OFFICIAL_HOSTS)
-    )
+    aliases = (*api.signing_host_aliases, *signing.OFFICIAL_HOSTS)
+    hosts = signing.host_candidates(call.headers.get("host", ""), forwarded, aliases)
     if call.authorization is None:
         return signing.verify_v1(call.method, call.path, call.form or {}, secret, hosts)
     if api.strict_service and call.authorization.service != SERVICE:
@@ -301,6 +301,8 @@ async def policy(chain: Chain, call: Call) -> None:
     account = call.caller.account
     if account.blocked:
         raise _answer(call, AccountBlocked("The account is blocked."))
+    if account.owner_uin is None:
+        return  # a root account may do everything with what is its own
     attached = await chain.services.access.policies(account.uin)
     if policies.decide_early(attached, _caller(chain, call), call.action_name) is Decision.DENY:
         raise _denied(chain, call, None)
@@ -393,10 +395,11 @@ async def ownership(chain: Chain, call: Call) -> None:
     request = call.request
     sdk_app_id = getattr(request, "sdk_app_id", None) or getattr(request, "sdk_appid", None)
     account = call.caller.account
-    attached = await chain.services.access.policies(account.uin)
-    decision = policies.decide(attached, _caller(chain, call), call.action_name, sdk_app_id)
-    if decision is not Decision.ALLOW:
-        raise _denied(chain, call, sdk_app_id)
+    if account.owner_uin is not None:
+        attached = await chain.services.access.policies(account.uin)
+        decision = policies.decide(attached, _caller(chain, call), call.action_name, sdk_app_id)
+        if decision is not Decision.ALLOW:
+            raise _denied(chain, call, sdk_app_id)
     if sdk_app_id is None:
         return  # an action about the whole account
     app = await chain.services.access.app(sdk_app_id)
