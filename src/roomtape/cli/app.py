@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from roomtape.cli import place
 from roomtape.cli.client import Admin
-from roomtape.cli.say import AsJson, show
+from roomtape.cli.say import AsJson, Failure, show
 
 command = typer.Typer(help="Applications: create, list, show, set.", no_args_is_help=True)
 SdkAppId = Annotated[int, typer.Argument(metavar="SDKAPPID", help="The application.")]
@@ -51,6 +53,16 @@ def set_app(
     ingest_url: Url = None,
     permission_control: Annotated[bool | None, typer.Option(help="Every user needs a PrivateMapKey.")] = None,
     recording: Annotated[bool | None, typer.Option(help="Recordings are permitted.")] = None,
+    auto_record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Record every new room: JSON with RecordParams and StorageParams of CreateCloudRecording.",
+        ),
+    ] = None,
+    no_auto_record: Annotated[
+        bool, typer.Option("--no-auto-record", help="Record no further room by itself.")
+    ] = False,
     disabled: Annotated[
         bool | None, typer.Option("--disabled/--enabled", help="Switch it off or on.")
     ] = None,
@@ -67,5 +79,19 @@ def set_app(
         "permission_control": permission_control,
         "recording": recording,
         "disabled": disabled,
+        "auto_record": False if no_auto_record else None if auto_record is None else _members(auto_record),
     }
     show(Admin(data_dir).patch(f"/apps/{sdk_app_id}", **members), as_json)
+
+
+def _members(file: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises Failure."""
+    try:
+        members = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Failure(f"{file}: {error.strerror}; name a file that can be read") from None
+    except ValueError as error:
+        raise Failure(f"{file}: not JSON: {error}") from None
+    if not isinstance(members, dict) or not members:
+        raise Failure(f"{file}: an object with RecordParams and StorageParams is wanted")
+    return members

@@ -15,6 +15,7 @@ from roomtape.cli import (
     dev,
     doctor,
     key,
+    library,
     node,
     openapi,
     policy,
@@ -46,6 +47,7 @@ command.add_typer(policy.command, name="policy")
 command.add_typer(room.command, name="room")
 command.add_typer(user.command, name="user")
 command.add_typer(record.command, name="record")
+command.add_typer(library.command, name="library")
 command.add_typer(callback.command, name="callback")
 command.command("node")(node.node)
 command.command("openapi")(openapi.openapi)

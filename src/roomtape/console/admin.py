@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from starlette.requests import Request
@@ -22,10 +22,19 @@ from roomtape.access.tickets import Right
 from roomtape.callbacks.service import CallbackService
 from roomtape.console import reading
 from roomtape.errors import DomainError
+from roomtape.library.service import Library
 from roomtape.state.database import Database
 from roomtape.tasks.workers import Workers
 
 PREFIX = "/admin/api"
+
+
+class AutoRecording(Protocol):
+    """Checks and sets how every new room of an application is recorded."""
+
+    async def __call__(self, sdk_app_id: int, members: dict[str, Any] | None) -> None:
+        """None: no longer. Raises ValueError or DomainError saying what is wrong."""
+        ...
 
 
 @dataclass(slots=True)
@@ -38,6 +47,8 @@ class Administration:
     workers: Workers
     run_path: Path
     hint: Callable[[str], str] = lambda _: ""  # why a recording may wait for ever, by task ID
+    auto_record: AutoRecording | None = None
+    library: Library | None = None
 
 
 class Refused(Exception):
@@ -63,6 +74,7 @@ class AppChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     permission_control: bool | None = None
     recording: bool | None = None
     disabled: bool | None = None
+    auto_record: dict[str, Any] | bool | None = None  # RecordParams and StorageParams; false: no longer
 
 
 class NewKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -119,6 +131,10 @@ class Replay(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     dead_of: int | None = None
 
 
+class NewLink(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    valid_s: float | None = None
+
+
 class Test(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     sdk_app_id: int
     kind: str = "room"
@@ -160,6 +176,9 @@ def routes(administration: Administration) -> list[Route]:
         route("/callbacks/{delivery:int}", "GET", list_attempts),
         route("/callbacks/replay", "POST", replay_callback),
         route("/callbacks/test", "POST", test_callback),
+        route("/library", "GET", list_library),
+        route("/library/{file_id}/link", "POST", link_file),
+        route("/library/{file_id}/remove", "POST", remove_file),
         route("/workers", "GET", list_workers),
     ]
 
@@ -232,9 +251,19 @@ async def change_app(admin: Administration, request: Request) -> Any:
         await access.set_permission_control(sdk_app_id, change.permission_control)
     if change.recording is not None:
         await access.set_recording(sdk_app_id, change.recording)
+    if change.auto_record is not None:
+        await _set_auto_record(admin, sdk_app_id, change.auto_record)
     if change.disabled is not None:
         await access.disable_app(sdk_app_id, change.disabled)
     return await show_app(admin, request)
+
+
+async def _set_auto_record(admin: Administration, sdk_app_id: int, wanted: dict[str, Any] | bool) -> None:
+    if wanted is True:
+        raise Refused("auto_record takes RecordParams and StorageParams, or false")
+    if admin.auto_record is None:
+        raise Refused("this server has no recordings", 503)
+    await admin.auto_record(sdk_app_id, wanted or None)
 
 
 async def list_keys(admin: Administration, request: Request) -> Any:
@@ -355,6 +384,8 @@ def _app(app: App) -> dict[str, Any]:
         "disabled": app.blocked,
         "callback_urls": dict(app.callback_urls),
         "callback_key_set": app.callback_key is not None,
+        "auto_record": None if app.auto_record is None else dict(app.auto_record.spec),
+        "auto_record_since_ms": None if app.auto_record is None else app.auto_record.since_ms,
     }
 
 
@@ -432,6 +463,31 @@ async def replay_callback(admin: Administration, request: Request) -> Any:
 async def test_callback(admin: Administration, request: Request) -> Any:
     wanted = msgspec.json.decode(await request.body(), type=Test)
     return await admin.callbacks.test(wanted.sdk_app_id, wanted.kind)
+
+
+async def list_library(admin: Administration, request: Request) -> Any:
+    return await _library(admin).files(
+        _number(request, "sdk_app_id"), request.query_params.get("task_id") or None
+    )
+
+
+async def link_file(admin: Administration, request: Request) -> Any:
+    """A fresh link to a file, valid as long as asked for (default: as the links of callbacks)."""
+    wanted = msgspec.json.decode(await request.body(), type=NewLink)
+    made = await _library(admin).link(request.path_params["file_id"], wanted.valid_s)
+    return {"file_id": made.file_id, "url": made.url}
+
+
+async def remove_file(admin: Administration, request: Request) -> Any:
+    file_id = request.path_params["file_id"]
+    await _library(admin).remove(file_id)
+    return {"file_id": file_id, "state": "removed"}
+
+
+def _library(admin: Administration) -> Library:
+    if admin.library is None:
+        raise Refused("this server has no media library", 503)
+    return admin.library
 
 
 async def list_workers(admin: Administration, request: Request) -> Any:

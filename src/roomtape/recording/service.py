@@ -21,6 +21,7 @@ from roomtape.access.service import Access
 from roomtape.clock import Clock
 from roomtape.control.messages import FileReady, Finalised
 from roomtape.library.service import Library
+from roomtape.recording.automatic import Automatic, to_keep
 from roomtape.recording.delivery import Delivery
 from roomtape.recording.destinations import BucketOpener, Destinations
 from roomtape.recording.disk import DiskGuard, DiskRules
@@ -54,6 +55,7 @@ from roomtape.recording.task import (
 )
 from roomtape.recording.told import LibraryTold
 from roomtape.recording.views import RecordingDetail, RecordingView, Status
+from roomtape.rooms.model import Room
 from roomtape.rooms.names import RoomName
 from roomtape.rooms.service import Rooms
 from roomtape.state import replay
@@ -66,6 +68,7 @@ from roomtape.storage.stores import LocalBuckets
 from roomtape.storage.uploads import Uploads
 from roomtape.tasks.ids import new_task_id
 from roomtape.tasks.workers import Workers
+from roomtape.timers import Timers
 
 log = structlog.get_logger(__name__)
 
@@ -140,6 +143,7 @@ class RecordingService:
         )
         self._delivery.feed(self._uploads.wake)
         self._life.follow(self)
+        self._automatic = Automatic(access, Timers(clock), self._records_itself, self._begin_automatic)
         self._running: list[asyncio.Task[None]] = []
         self._gone_waiters: dict[str, list[asyncio.Future[None]]] = {}
 
@@ -150,12 +154,14 @@ class RecordingService:
         await self._take_back()
         self._workers.serve(self._life)
         self._rooms.watch(self._life)
+        self._rooms.on_upstream(self._automatic.upstream)
         for work in (self._ledger.run(), self._life.run(), self._delivery.run(), self._uploads.run()):
             self._running.append(asyncio.create_task(work))
         self._finalising.look()
 
     async def close(self) -> None:
         """Stop working; everything goes on after the next start."""
+        await self._automatic.end()
         for part in (self._life, self._delivery, self._uploads, self._ledger):
             part.end()
         if self._running:
@@ -286,6 +292,23 @@ class RecordingService:
         log.info("task_created", task_id=task.task_id, room=task.room.key, robot=spec.robot)
         return task.task_id
 
+    async def set_automatic(self, spec: RecordingSpec) -> None:
+        """Record every room of the application that is made from now on, in the way of `spec`.
+
+        Raises:
+            UnknownApp: no such application.
+            OptionNotSupported: this server cannot record that way.
+        """
+        self._check_supported(spec)
+        if spec.mode != SINGLE_STREAM:
+            raise OptionNotSupported("Automatic recording is single-stream only (RecordMode 1).")
+        row, secrets = to_keep(spec)
+        await self._access.set_auto_record(spec.sdk_app_id, row, secrets)
+
+    async def no_automatic(self, sdk_app_id: int) -> None:
+        """Begin no further recording by itself; those that run go on. Raises UnknownApp."""
+        await self._access.set_auto_record(sdk_app_id, None, b"")
+
     async def describe(self, sdk_app_id: int, task_id: str) -> RecordingView:
         """State and playlists of a task. Raises UnknownApp, TaskNotFound."""
         if await self._access.app(sdk_app_id) is None:
@@ -374,6 +397,39 @@ class RecordingService:
             hint=self._life.hint(task),
         )
 
+    # --- what begins by itself --------------------------------------------------------------------
+
+    def _records_itself(self, name: RoomName) -> bool:
+        return any(task.spec.automatic and task.stop is None for task in self._life.of_room(name))
+
+    async def _begin_automatic(self, spec: RecordingSpec, room: Room, at_ns: int | None) -> str | None:
+        """Record a room from the instant of its first upstream; None when somebody ended that here before.
+
+        Raises NoCapacity, DatabaseUnavailable.
+        """
+        self._check_room_on_disk()
+        spec = _as_stored(spec)
+        task = self._new_task(spec, at_ns)
+        async with self._db.write() as conn:
+            ended_by_hand = await conn.scalar(
+                sa.select(tasks.c.task_id)
+                .where(
+                    tasks.c.automatic,
+                    tasks.c.sdk_app_id == spec.sdk_app_id,
+                    tasks.c.room_type == spec.room_type,
+                    tasks.c.room_id == spec.room_id,
+                    tasks.c.created_ms >= room.created_ms,
+                    tasks.c.leave_code.in_((LeaveCode.STOPPED, LeaveCode.ROBOT_REMOVED)),
+                )
+                .limit(1)
+            )
+            if ended_by_hand is not None:
+                return None
+            await self._insert(conn, task, spec)
+        self._life.begin(task)
+        log.info("task_created", task_id=task.task_id, room=task.room.key, robot=spec.robot, automatic=True)
+        return task.task_id
+
     # --- checks -----------------------------------------------------------------------------------
 
     def _callable(self, sdk_app_id: int, task_id: str) -> Task:
@@ -398,6 +454,7 @@ class RecordingService:
             .where(
                 tasks.c.sdk_app_id == sdk_app_id,
                 tasks.c.kind == "recording",
+                ~tasks.c.automatic,
                 tasks.c.status.in_(("idle", "in_progress")),
                 tasks.c.stop_requested_ms.is_(None),
             )
@@ -407,8 +464,11 @@ class RecordingService:
 
     # --- rows -------------------------------------------------------------------------------------
 
-    def _new_task(self, spec: RecordingSpec) -> Task:
+    def _new_task(self, spec: RecordingSpec, at_ns: int | None = None) -> Task:
+        """A task that begins now, or at an instant of the core's clock that has just passed."""
         now_ms, now_ns = self._clock.now_ms(), self._clock.monotonic_ns()
+        if at_ns is not None:
+            now_ms, now_ns = now_ms - max(now_ns - at_ns, 0) // 1_000_000, min(at_ns, now_ns)
         return Task(
             task_id=new_task_id(),
             spec=without_secrets(spec),
@@ -432,6 +492,7 @@ class RecordingService:
                 room_type=spec.room_type,
                 room_id=spec.room_id,
                 robot_user_id=spec.robot,
+                automatic=spec.automatic,
                 spec=spec_to_row(spec),
                 subscription=lists_to_row(spec.lists),
                 secrets_sealed=self._sealer.seal(secrets_of(spec), f"task/{task.task_id}"),

@@ -10,7 +10,7 @@ Source: In-room rules: Room entry, Exit and kick-out, Event Callbacks; read 2026
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
 import structlog
@@ -72,6 +72,9 @@ class Watcher(Protocol):
         ...
 
 
+Upstream = Callable[[Room, int], None]
+
+
 class Rooms:
     """All rooms of this node."""
 
@@ -93,6 +96,7 @@ class Rooms:
         self._by_handle: dict[tuple[bool, int], tuple[Room, Member, Session]] = {}
         self._rtmp: dict[tuple[int, str], tuple[Room, Member, Session]] = {}  # unique in an application
         self._watchers: list[Watcher] = []
+        self._upstreams: list[Upstream] = []
         self._media: Media | None = None
 
     def attach(self, media: Media) -> None:
@@ -101,6 +105,10 @@ class Rooms:
 
     def watch(self, watcher: Watcher) -> None:
         self._watchers.append(watcher)
+
+    def on_upstream(self, listener: Upstream) -> None:
+        """Be told of each track that begins: the room, and the instant on the core's clock."""
+        self._upstreams.append(listener)
 
     def close(self) -> None:
         """Stop all timers: the process ends, the rooms live on in the record."""
@@ -458,6 +466,8 @@ class Rooms:
         if kind not in member.announced:
             member.announced.add(kind)
             self._put(facts.event(room.name, facts.STARTED[kind], at_ms, user_id=user_id))
+        for listener in self._upstreams:
+            listener(room, at_ns)
 
     def track_stopped(self, number: int, at_ns: int, cause: StopCause) -> None:
         """A track's end. Only a block tells it to receivers here: a seat's end does it for the others,

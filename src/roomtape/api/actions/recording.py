@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 from roomtape.access.errors import AccountBlocked, BadUserSig, TicketRefused, UnknownApp
 from roomtape.api import messages
@@ -16,8 +19,9 @@ from roomtape.api.actions.limits import (
     user_id,
     within,
 )
+from roomtape.api.decode import Rules, decode
 from roomtape.api.dispatch import action
-from roomtape.api.errors import ApiError, Family
+from roomtape.api.errors import ApiError, Family, malformed_code, missing_code
 from roomtape.api.messages import Text
 from roomtape.api.services import Services
 from roomtape.contract.recording import (
@@ -57,6 +61,7 @@ from roomtape.secret import Secret
 
 CALL_DEADLINE_S = 6.0  # the page: a client may take a slower answer as lost
 MAX_LIST = 32
+AUTOMATIC_MEMBERS = frozenset({"RecordParams", "StorageParams"})
 VOD_AAC = frozenset({2, 4})  # MediaType
 PICTURE_ONLY = 2
 SOUND_ONLY = 1
@@ -110,6 +115,24 @@ def recording_spec(req: CreateCloudRecordingRequest) -> RecordingSpec:
     _exclusive(f"{at}.SubscribeStreamUserIds", spec.lists)
     _sound_formats(spec)
     return spec
+
+
+def automatic_spec(sdk_app_id: int, members: Mapping[str, Any]) -> RecordingSpec:
+    """How every room of an application shall be recorded: RecordParams and StorageParams of a Create.
+
+    Raises:
+        ValueError: what a Create would be refused for, with its code.
+    """
+    if strange := sorted(members.keys() - AUTOMATIC_MEMBERS):
+        raise ValueError(f"{strange[0]}: an automatic recording has RecordParams and StorageParams, no more")
+    name = "CreateCloudRecording"
+    rules = Rules(missing=partial(missing_code, name), malformed=partial(malformed_code, name))
+    # The room and its robot are known when a room is there; these only have to pass.
+    raw = {"SdkAppId": sdk_app_id, "RoomId": "1", "UserId": "auto", "UserSig": "none", **members}
+    try:
+        return recording_spec(decode(raw, CreateCloudRecordingRequest, rules))
+    except ApiError as error:
+        raise ValueError(f"{error.code}: {error.text.en}") from None
 
 
 def _room_type(given: int | None, room: str) -> RoomType:
