@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from roomtape.access.usersig import verify
+from tests.acceptance.test_serve import PASSWORD, Served, served
 from tests.support.browser import chromium
-from tests.support.snippets import FILES, Capture, call_of, generate, node, run
+from tests.support.snippets import FILES, MODULES, Capture, call_of, generate, node, run
 from tests.support.stack import Stack, start_stack
 
+__all__ = ["served"]
 AWKWARD = "it's `a` \"b\" \\n ${c} $(d) \"\"\" 任务 a+b"
 
 
@@ -76,14 +79,10 @@ def test_a_recording_is_started_and_described_from_the_page(stack: Stack, page: 
     page.get_by_role("button", name="Fill in an example").click()
     member(page, "SdkAppId").fill(str(stack.sdk_app_id))
     member(page, "RoomId").fill("explored")
-    member(page, "RoomIdType").select_option("0")
-    member(page, "UserId").fill("robot")
-    member(page, "UserSig").fill(stack.usersig("robot"))
-    storage = member(page, "StorageParams.CloudStorage").first
-    storage.locator("summary").first.click()
-    for name, value in {"Region": "us-east-1", "Bucket": "recordings", "AccessKey": "AK", "SecretKey": "SK"}.items():
-        member(page, f"StorageParams.CloudStorage.{name}").fill(value)
-    member(page, "StorageParams.CloudStorage.Vendor").select_option("1")
+    page.get_by_text("Make a UserSig for this form").click()
+    page.get_by_label("The application's key for UserSigs").fill(stack.dev["app_secret_key"])
+    page.get_by_role("button", name="Put a UserSig into the form").click()
+    expect(page.locator("#state")).to_contain_text("a UserSig of recorder")
     lists = member(page, "RecordParams.SubscribeStreamUserIds").first
     lists.locator("summary").first.click()
     page.get_by_role("button", name="Add to SubscribeAudioUserIds", exact=True).click()
@@ -94,7 +93,7 @@ def test_a_recording_is_started_and_described_from_the_page(stack: Stack, page: 
     sent = page.locator("#request").text_content()
     assert sent.startswith("POST / HTTP/1.1\nHost: ")
     assert json.loads(sent.partition("\n\n")[2])["RecordParams"] == {
-        "RecordMode": 1, "SubscribeStreamUserIds": {"SubscribeAudioUserIds": ["alice"]},
+        "RecordMode": 1, "OutputFormat": 1, "AvMerge": 1, "SubscribeStreamUserIds": {"SubscribeAudioUserIds": ["alice"]},
     }  # fmt: skip
 
     page.get_by_label("Search actions").fill("")
@@ -170,10 +169,27 @@ def test_the_page_is_closed_to_scripts_of_others(stack: Stack, page: Any) -> Non
     assert page.request.get(stack.dev["http_url"] + "/console/explorer/..%2f..%2fadmin.py").status == 404
 
 
+@pytest.mark.slow
+def test_in_production_it_is_behind_the_operators_password(served: Served, browser: Any) -> None:
+    """On the admin listener, which answers the API to a signed request as well: the page calls its own origin."""
+    page_url = served.admin + "/console/explorer/"
+    assert served.get("/console/explorer/") == 401
+    assert served.get("/console/explorer/explorer.mjs") == 401
+    app = json.loads(served.cli("app", "create", "--json").stdout)["sdk_app_id"]
+    key = json.loads(served.cli("key", "create", "--json").stdout)
+    context = browser.new_context(http_credentials={"username": "op", "password": PASSWORD})
+    page = context.new_page()
+    page.goto(page_url + "#DismissRoomByStrRoomId")
+    page.get_by_label("SecretId").fill(key["secret_id"])
+    page.get_by_label("SecretKey").first.fill(key["secret_key"])
+    member(page, "SdkAppId").fill(str(app))
+    member(page, "RoomId").fill("nowhere")
+    assert answer(page)["Error"]["Code"] == "FailedOperation.RoomNotExist"
+    context.close()
+
+
 def test_the_page_signs_as_the_official_sdk_does() -> None:
     """TC3-1 of docs/vectors.md, by the very module the page loads."""
-    from tests.support.snippets import MODULES
-
     script = f"""import {{ sign }} from {json.dumps((MODULES / "signing.mjs").as_uri())};
     told((await sign(given)).signature);"""
     given = {
@@ -182,6 +198,15 @@ def test_the_page_signs_as_the_official_sdk_does() -> None:
         "body": '{"SdkAppId": 1400000001, "RoomId": 1234, "UserIds": ["alice", "bob smith"]}',
     }  # fmt: skip
     assert node(script, given) == "4d74b595611ffc2ce79401b4a8bebc2663ac1e91a87aff4d0028d75b55dbc36d"
+
+
+@pytest.mark.parametrize("user", ["alice", "a-b_c.d", "x" * 32])
+def test_a_usersig_of_the_page_is_one(user: str) -> None:
+    script = f"""import {{ issue }} from {json.dumps((MODULES / "usersig.mjs").as_uri())};
+    told(await issue(given));"""
+    given = {"key": "key-for-tests", "sdkAppId": 1400000001, "user": user, "now": 1735693323, "expire": 60}
+    content = verify(node(script, given), ["key-for-tests"], 1400000001, user, now_s=1735693330)
+    assert content.expires_at_s == 1735693383
 
 
 @pytest.mark.parametrize("language", FILES)

@@ -146,10 +146,10 @@ def example(shape: type[Part]) -> dict[str, Any]:
     for member in members(shape):
         told = meaning(shape, member.name)
         if member.shape is not None:
-            if member.required or member.name == "CloudStorage":
+            if member.required or (told is not None and told.usual):
                 value = example(member.shape)
                 made[member.name] = [value] if member.is_list else value
-        elif told is not None and told.example is not None and (member.required or told.default is not None):
+        elif told is not None and told.example is not None and (member.required or told.usual):
             made[member.name] = told.example
         elif member.required:
             made[member.name] = "…"

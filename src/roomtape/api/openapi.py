@@ -321,6 +321,8 @@ def _property(shape: type[Part], member: Member, in_answer: bool) -> Schema:
         schema["default"] = told.default
     if told.example is not None and not in_answer:
         schema["examples"] = [told.example]
+    if told.usual and not in_answer:
+        schema["x-usual"] = True
     return schema
 
 

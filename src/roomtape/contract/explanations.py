@@ -57,7 +57,7 @@ EXPLANATIONS: Mapping[str, str] = {
     "FailedOperation.NotAllowed": "The operation is not open to the account.",
     "FailedOperation.NotRtmpFunction": "Ingest is switched off for the application.",
     "FailedOperation.QueryTaskInfoFailed": "The task could not be looked up.",
-    "FailedOperation.RestrictedConcurrency": "The application has as many tasks as it may, or the server is full.",
+    "FailedOperation.RestrictedConcurrency": "The application may run no more tasks, or the server is full.",
     "FailedOperation.RoomNotExist": "No such room is open.",
     "FailedOperation.SdkAppIdNotExist": "There is no such application.",
     "FailedOperation.TaskExist": "The robot's user already runs a task in that room.",

@@ -26,6 +26,7 @@ class Meaning:
     pattern: str | None = None  # of a text, or of each text of a list
     example: object = None
     secret: bool = False
+    usual: bool = False  # optional, but in an example
 
 
 NUMBER_ROOM = 0xFFFFFFFF
@@ -78,7 +79,7 @@ MEANINGS: Mapping[str, Meaning] = {
     ),
     "RoomIdType": Meaning(
         "Which kind of room; relay codes it the other way round.", 0, 1, 1,
-        {0: "string room", 1: "integer room"}, example=0,
+        {0: "string room", 1: "integer room"}, example=0, usual=True,
     ),
     "RecordParams": Meaning("What to record."),
     "StorageParams": Meaning("Where the files go: exactly one of its members."),
@@ -98,11 +99,11 @@ MEANINGS: Mapping[str, Meaning] = {
     "SubscribeStreamUserIds": Meaning("Whom to record; everyone when absent."),
     "OutputFormat": Meaning(
         "Files to make, in object storage.", 0, 4, 0,
-        {0: "hls", 1: "hls and mp4", 2: "hls and aac", 3: "mp4", 4: "aac"}, example=1,
+        {0: "hls", 1: "hls and mp4", 2: "hls and aac", 3: "mp4", 4: "aac"}, example=1, usual=True,
     ),
     "AvMerge": Meaning(
         "Sound and picture of a user, single-stream only.", 0, 1, 0,
-        {0: "separate files", 1: "one file"}, example=1,
+        {0: "separate files", 1: "one file"}, example=1, usual=True,
     ),
     "MaxMediaFileDuration": Meaning("Minutes after which an mp4 or aac file is split.", 1, 1440, 1440),
     "RecordParams.MediaId": Meaning(
@@ -122,7 +123,9 @@ MEANINGS: Mapping[str, Meaning] = {
     "UnSubscribeAudioUserIds": Meaning("Everyone's sound but that of these.", most=32),
     "SubscribeVideoUserIds": Meaning("Only the picture of these.", most=32),
     "UnSubscribeVideoUserIds": Meaning("Everyone's picture but that of these.", most=32),
-    "CloudStorage": Meaning("An object store, or a directory of the server declared as a bucket."),
+    "CloudStorage": Meaning(
+        "An object store, or a directory of the server declared as a bucket.", usual=True
+    ),
     "CloudVod": Meaning("The media library of the server."),
     "TencentVod": Meaning("How the library keeps the file."),
     "CloudStorage.Vendor": Meaning("Whose store.", 0, 1, choices={0: "COS", 1: "S3"}, example=1),

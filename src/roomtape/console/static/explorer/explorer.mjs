@@ -3,6 +3,7 @@ import { Forms, example, make } from "./form.mjs";
 import { write } from "./json.mjs";
 import { sign } from "./signing.mjs";
 import { LANGUAGES, generate } from "./snippets.mjs";
+import { issue } from "./usersig.mjs";
 
 const $ = (id) => document.getElementById(id);
 const state = { document: null, forms: null, action: null, form: null };
@@ -24,6 +25,7 @@ async function start() {
   $("example").addEventListener("click", () => { fill(example(state.forms, requestOf(state.action))); });
   $("language").addEventListener("change", preview);
   $("copy").addEventListener("click", copy);
+  $("issue").addEventListener("click", () => put().catch((fault) => say(String(fault), true)));
   window.addEventListener("hashchange", choose);
   if (!globalThis.isSecureContext) say("This browser signs only on https or on loopback: open the page there.", true);
   choose();
@@ -70,6 +72,7 @@ function choose() {
   $("region").replaceChildren(...row.regions.map((region) => make("option", {}, region)));
   if (row.regions.includes("ap-singapore")) $("region").value = "ap-singapore";
   $("form").replaceChildren(state.form.element);
+  $("usersig").hidden = !member("UserSig");
   $("answer").textContent = "";
   say("");
   fill(remembered[action]);
@@ -80,6 +83,18 @@ function fill(value) {
   const typed = $("app").value;
   state.form.fill({ ...value, ...(typed ? { SdkAppId: typed } : {}) });
   preview();
+}
+
+const member = (path) => document.querySelector(`#form [data-path="${path}"]`);
+
+// A UserSig for the user of the form, put into the form.
+async function put() {
+  const [sdkAppId, user, key] = [member("SdkAppId").value.trim(), member("UserId").value.trim(), $("user-key").value.trim()];
+  if (!/^[0-9]+$/.test(sdkAppId) || !user || !key) throw new Error("SdkAppId, UserId and the key are needed first");
+  const now = Math.floor(Date.now() / 1000);
+  member("UserSig").value = await issue({ key, sdkAppId, user, now, expire: 86400 });
+  preview();
+  say(`a UserSig of ${user} is in the form, valid for a day`);
 }
 
 function call() {
@@ -94,7 +109,7 @@ function call() {
 }
 
 function preview() {
-  const sdkAppId = document.querySelector('#form [data-path="SdkAppId"]');
+  const sdkAppId = member("SdkAppId");
   if (sdkAppId?.value) $("app").value = sdkAppId.value;
   const made = call();
   $("body").textContent = write(made.body, 2);

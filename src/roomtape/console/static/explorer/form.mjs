@@ -130,7 +130,12 @@ function note(schema, id) {
   if (schema.maxItems) bounds.push(`at most ${schema.maxItems}`);
   if (schema.default !== undefined) bounds.push(`default ${schema.default}`);
   const text = [schema.description, bounds.length ? `(${bounds.join(", ")})` : ""].filter(Boolean).join(" ");
-  return text ? make("p", { class: "note", id }, text) : undefined;
+  return text ? make("p", { class: "note", id }, ...marked(text)) : undefined;
+}
+
+// Text with `code` in it.
+function marked(text) {
+  return text.split("`").map((part, i) => (i % 2 ? make("code", {}, part) : part));
 }
 
 function choices(all, attributes) {
@@ -162,18 +167,16 @@ function value(schema, typed) {
   return typed;
 }
 
-// An example of an object: what is required, and optional members that are usual (they have an example).
+// An example of an object: what is required, and what is usual.
 export function example(forms, given) {
   const schema = forms.resolve(given);
   const required = new Set(schema.required ?? []);
   const made = {};
   for (const [name, one] of Object.entries(schema.properties ?? {})) {
     const member = forms.resolve(one);
-    if (member.type === "object") {
-      if (required.has(name)) made[name] = example(forms, member);
-    } else if (required.has(name) && member.examples) {
-      made[name] = member.examples[0];
-    }
+    if (!required.has(name) && !member["x-usual"]) continue;
+    if (member.type === "object") made[name] = example(forms, member);
+    else if (member.examples) made[name] = member.examples[0];
   }
   return made;
 }
