@@ -156,7 +156,7 @@ class EgressProxy:
         length = _body_length(head)
         async with self._dial(host, port) as (far_reader, far_writer):
             far_writer.write(_rewritten(method, rest, authority, head))
-            await self._exchange(reader, writer, far_reader, far_writer, length)
+            await self._exchange(reader, writer, far_reader, far_writer, length, method)
 
     # --- dialling ---------------------------------------------------------------------------------
 
@@ -248,12 +248,13 @@ class EgressProxy:
         far_reader: asyncio.StreamReader,
         far_writer: asyncio.StreamWriter,
         length: int,
+        method: str,
     ) -> None:
         """One request and its answer; an answer that comes before the whole request ends both."""
         moved = _Moved(self._limits.idle_s)
         async with asyncio.TaskGroup() as group:
             up = group.create_task(_carry(reader, far_writer, moved, length, exactly=True))
-            down = group.create_task(self._answer_down(far_reader, writer, moved))
+            down = group.create_task(self._answer_down(far_reader, writer, moved, method))
             quiet = group.create_task(moved.until_quiet())
             await asyncio.wait({down, quiet}, return_when=asyncio.FIRST_COMPLETED)
             for task in (up, down, quiet):
@@ -261,7 +262,7 @@ class EgressProxy:
         await _linger(reader, writer)
 
     async def _answer_down(
-        self, far_reader: asyncio.StreamReader, writer: asyncio.StreamWriter, moved: _Moved
+        self, far_reader: asyncio.StreamReader, writer: asyncio.StreamWriter, moved: _Moved, method: str
     ) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, _Refused):
             while True:
@@ -273,7 +274,8 @@ class EgressProxy:
                 writer.write(_joined(head.first, fields))
                 if not interim:
                     break
-            await _carry(far_reader, writer, moved, self._limits.down_bytes)
+            most = self._limits.down_bytes
+            await _carry(far_reader, writer, moved, min(most, _answer_length(head, method, most)))
 
 
 class _Moved:
@@ -372,6 +374,15 @@ def _body_length(head: _Head) -> int:
     if len(lengths) > 1 or any(not value.isdigit() or len(value) > 15 for value in lengths):
         raise _Refused(400, "a malformed length")
     return int(lengths[0]) if lengths else 0
+
+
+def _answer_length(head: _Head, method: str, unknown: int) -> int:
+    """Bytes of the body that follows an answer's head; `unknown` when only its end says so."""
+    if method == "HEAD" or head.first.split(b" ")[1:2] in ([b"204"], [b"304"]):
+        return 0
+    if head.all(b"transfer-encoding") or not head.all(b"content-length"):
+        return unknown
+    return _body_length(head)
 
 
 def _rewritten(method: str, rest: str, authority: str, head: _Head) -> bytes:
