@@ -121,3 +121,54 @@ def open_wide(api: Stand) -> None:
 def test_the_command_prints_it() -> None:
     done = subprocess.run([sys.executable, "-m", "roomtape", "openapi"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == json.loads(json.dumps(document()))
+
+
+class Stale(Signed):
+    """Signs with the headers the case has, whatever they are: only the signature itself is right."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        made = {name: value for name, value in request.headers.items() if name.lower().startswith("x-tc-")}
+        super().__call__(request)
+        request.headers.update(made)
+        return request
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["legal", "illegal"])
+@pytest.mark.parametrize("sign", [True, False], ids=["signed", "unsigned"])
+async def test_common_parameters_of_any_kind_get_a_documented_answer(
+    served: tuple[Stand, str], mode: GenerationMode, sign: bool
+) -> None:
+    """The whole document, all actions at once, headers as they are generated."""
+    api, endpoint = served
+    open_wide(api)
+    seen: list[str] = []
+    await asyncio.to_thread(attack_headers, api, endpoint, mode, sign, seen.append)
+    assert seen
+    assert not [code for code in seen if code.startswith("InternalError")]
+    if not sign:
+        assert set(seen) <= {"MissingParameter", "AuthFailure.InvalidAuthorization"}, set(seen)
+
+
+def attack_headers(
+    api: Stand, endpoint: str, mode: GenerationMode, sign: bool, note: Callable[[str], None]
+) -> None:
+    made = document()
+    schema = schemathesis.openapi.from_dict(made)
+    answers = made["paths"]["/"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    check = jsonschema_rs.validator_for({**made, **answers})
+
+    @settings(
+        max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(case=schema["/"]["POST"].as_strategy(generation_mode=mode))
+    def each(case: Any) -> None:
+        if not sign:
+            case.headers.pop("Authorization", None)
+        auth = Stale(api, "DismissRoom", "ap-singapore") if sign else None
+        answer = case.call(base_url=f"http://{endpoint}", auth=auth)
+        assert answer.status_code == 200
+        told = json.loads(answer.content)
+        check.validate(told)
+        note(told["Response"].get("Error", {}).get("Code", "OK"))
+
+    each()
