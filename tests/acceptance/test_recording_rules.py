@@ -134,10 +134,14 @@ def test_a_user_taken_off_the_list_ends_his_files_and_comes_back(stack: Stack, c
     bob.end()
     stack.delete(task)
     callbacks.wait(305, task_id=task, timeout_s=20)
+    # Away for less than MaxIdleTime: a file of both media fills the time, so its segments follow each other.
     text = ended.read_text()
-    assert text.count("#EXTINF") >= 2
-    assert text.count("#EXT-X-DISCONTINUITY") == 1
     assert text.rstrip().endswith("#EXT-X-ENDLIST")
+    starts = [int(line.split(":")[1].split(",")[0]) for line in text.splitlines() if "FILE-ATTR" in line]
+    lengths = [round(float(line.split(":")[1].rstrip(",")) * 1000) for line in text.splitlines() if "#EXTINF" in line]
+    assert len(starts) >= 3
+    assert [a + length for a, length in zip(starts, lengths, strict=True)][:-1] == starts[1:]
+    assert "#EXT-X-DISCONTINUITY" not in text
 
 
 def test_a_room_of_the_other_kind_is_named_in_so_many_words(stack: Stack, callbacks: CallbackReceiver) -> None:
@@ -189,7 +193,8 @@ def test_a_camera_that_changes_its_size_stays_one_file(stack: Stack, callbacks: 
         callbacks.wait(310, task_id=task, timeout_s=20)
     (file,) = recordings(stack, task, ".mp4")
     seen = pictures(file)
-    assert {w for w, _ in seen.sizes} == {320, 640}
+    assert {320, 640} <= {w for w, _ in seen.sizes}, "a busy machine may add sizes between"
+    changes = sum(a != b for a, b in zip(seen.sizes, seen.sizes[1:], strict=False))
     assert seen.complaints == []
     (playlist,) = recordings(stack, task, ".m3u8")
-    assert playlist.read_text().count("#EXT-X-DISCONTINUITY") == 2
+    assert playlist.read_text().count("#EXT-X-DISCONTINUITY") == changes >= 2
