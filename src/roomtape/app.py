@@ -25,8 +25,6 @@ import sqlalchemy as sa
 import structlog
 import uvloop
 from prometheus_client import REGISTRY, Histogram
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
@@ -42,6 +40,7 @@ from roomtape.callbacks.service import CallbackService
 from roomtape.clock import Clock, SystemClock
 from roomtape.config import Config, load_effective, split_address
 from roomtape.console import admin, demo, explorer, health, pages
+from roomtape.console.metrics import Lag, Metrics, Sources
 from roomtape.control.server import ControlServer
 from roomtape.fetching.guard import Guard
 from roomtape.fetching.proxy import EgressProxy
@@ -163,12 +162,16 @@ class Server:
         await control.start()
         self._down.push_async_callback(control.close)
 
+        lag = Lag()
+        self.metrics = self._make_metrics(lag)
+        self._events.on_stats(self.metrics.heard)
+
         poster = HttpPoster(clock, guard.connector())
         self._down.push_async_callback(poster.close)
         self._callback_settings = CallbackSettings(config.callbacks.give_up_after_s)
         self.callbacks = CallbackService(self.db, clock, poster, self.sealer)
         self._spawn(Dispatcher(self.db, clock, poster, self.sealer, self._callback_settings).run())
-        self._spawn(_measure_lag())
+        self._spawn(_measure_lag(lag))
         self._spawn(self._prune())
         self._spawn(self.recording.disk.run())
 
@@ -287,6 +290,41 @@ class Server:
         else:
             await self.recording.set_automatic(automatic_spec(sdk_app_id, members))
 
+    def _make_metrics(self, lag: Lag) -> Metrics:
+        """What `/metrics` tells, registered until the server ends."""
+        rooms, recording = self.rooms, self.recording
+        metrics = Metrics(
+            Sources(
+                db=self.db,
+                clock=self.clock,
+                spool=self.spool.root,
+                supervisor=self.config.run_path / "supervisor.sock",
+                core=self.core.stats,
+                worker_counters=self.workers.counters,
+                gauges={
+                    "roomtape_rooms": ("Open rooms", lambda: len(rooms.open_rooms())),
+                    "roomtape_users": (
+                        "Users in rooms",
+                        lambda: sum(len(room.members) for room in rooms.open_rooms()),
+                    ),
+                    "roomtape_workers": ("Connected workers", lambda: len(self.workers)),
+                    "roomtape_recordings": ("Recording tasks that are not gone", recording.count),
+                    "roomtape_recordings_paused": (
+                        "Recording tasks that wait for room on the disk",
+                        recording.paused,
+                    ),
+                    "roomtape_spool_free_bytes": (
+                        "Free space of the spool's disk",
+                        lambda: self.spool.levels().free_bytes,
+                    ),
+                },
+                lag=lag,
+            )
+        )
+        REGISTRY.register(metrics)
+        self._down.callback(REGISTRY.unregister, metrics)
+        return metrics
+
     def _disk_rules(self) -> DiskRules:
         disk = self.config.disk
         return DiskRules(
@@ -317,7 +355,7 @@ class Server:
             library=self.library,
         )
         operators = [
-            *health.routes(self._checks()),
+            *health.routes(self._checks(), self.metrics.refresh),
             *admin.routes(administration),
             *pages.routes(administration, config),
             *explorer.routes(config),
@@ -327,7 +365,7 @@ class Server:
             admin_socket = self._bind(host, port, "admin.listen")
             # The API is there too: the explorer's page may call its own origin only.
             await self._listen(gateway.straight(actions, Starlette(routes=operators + api)), admin_socket)
-            public += health.routes(self._checks())[:2]
+            public += health.routes(self._checks(), self.metrics.refresh)[:2]
         else:
             public = operators + public
         if dev is not None:
@@ -338,9 +376,6 @@ class Server:
             config.server.tls_cert,
             config.server.tls_key,
         )
-        collector = _Counts(self)
-        REGISTRY.register(collector)
-        self._down.callback(REGISTRY.unregister, collector)
 
     async def _listen(
         self, app: ASGIApp, listener: socket.socket, tls_cert: str = "", tls_key: str = ""
@@ -419,25 +454,6 @@ class Server:
             await self.clock.sleep(PRUNE_EVERY_S)
 
 
-class _Counts(Collector):
-    """Gauges that are read when they are asked for."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
-    def collect(self) -> list[GaugeMetricFamily]:
-        server = self._server
-        rooms = server.rooms.open_rooms()
-        values = {
-            "roomtape_rooms": ("Open rooms", len(rooms)),
-            "roomtape_users": ("Users in rooms", sum(len(room.members) for room in rooms)),
-            "roomtape_workers": ("Connected workers", len(server.workers)),
-            "roomtape_recordings": ("Recording tasks that are not gone", server.recording.count()),
-            "roomtape_spool_free_bytes": ("Free space of the spool's disk", server.spool.levels().free_bytes),
-        }
-        return [GaugeMetricFamily(name, text, value) for name, (text, value) in values.items()]
-
-
 def _buckets(config: Config) -> LocalBuckets:
     return LocalBuckets(
         {
@@ -470,11 +486,13 @@ def _quarter_of_memory_mb() -> int:
     return max(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4 >> 20, 64)
 
 
-async def _measure_lag() -> None:
+async def _measure_lag(lag: Lag) -> None:
     while True:
         began = time.monotonic()
         await asyncio.sleep(LAG_EVERY_S)
-        LAG.observe(max(time.monotonic() - began - LAG_EVERY_S, 0.0))
+        late_s = max(time.monotonic() - began - LAG_EVERY_S, 0.0)
+        LAG.observe(late_s)
+        lag.add(late_s)
 
 
 def _loud(task: asyncio.Task[None]) -> None:

@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,7 @@ class Child:
     start_at: float = 0.0
     short_lives: int = 0
     heavy_since: float | None = None
+    why: str = ""  # it was killed by us
 
     @property
     def pid(self) -> int:
@@ -117,6 +119,7 @@ class Supervisor:
     _exit_code: int = 0
     _rss_at: float = 0.0
     _calls: dict[socket.socket, bytearray] = field(default_factory=dict)
+    _restarts: Counter[tuple[str, str]] = field(default_factory=Counter)  # role, cause
 
     def run(self) -> int:
         """Start the tree, keep it, take it down. Returns the exit code.
@@ -316,6 +319,7 @@ class Supervisor:
         for child in self._children:
             if child.process is not None and child.is_silent(now):
                 _say("silent, killing", role=child.role, index=child.index, pid=child.pid)
+                child.why = "silent"
                 self._kill(child)
                 child.last_sign = now  # once
         server = self._children[0]
@@ -334,6 +338,7 @@ class Supervisor:
             child.heavy_since = now
         elif now - child.heavy_since >= RSS_PATIENCE_S:
             _say("over workers.max_rss_mb, replacing", index=child.index, pid=child.pid)
+            child.why = "memory"
             self._kill(child)
 
     def _kill(self, child: Child, sig: signal.Signals = signal.SIGKILL) -> None:
@@ -360,6 +365,9 @@ class Supervisor:
         if child.role == "server" and not self._ready:
             self._fail("" if code > 0 else f"the server died at its start (code {code}); its log is above")
             return
+        cause = child.why or ("signal" if code < 0 else "error" if code else "left")
+        child.why = ""
+        self._restarts[child.role, cause] += 1
         now = time.monotonic()
         child.start_at = now + child.backoff(now)
 
@@ -475,16 +483,19 @@ class Supervisor:
             match order["cmd"]:
                 case "tree":
                     return self.tree()
+                case "restarts":
+                    return self.restarts()
                 case "kill_worker":
                     child = self._children[1:][int(order["index"])]
                     pid = child.pid
+                    child.why = "ordered"
                     self._kill(child)
                     return {"pid": pid}
                 case "reload":
                     return self._reload()
         except (ValueError, KeyError, TypeError, IndexError) as error:
             return {"error": f"{type(error).__name__}: {error}"}
-        return {"error": "no such command; there are tree, kill_worker and reload"}
+        return {"error": "no such command; there are tree, restarts, kill_worker and reload"}
 
     def tree(self) -> list[dict[str, object]]:
         """Who lives now."""
@@ -505,6 +516,13 @@ class Supervisor:
             }
             for child in self._children
             if child.process is not None
+        ]
+
+    def restarts(self) -> list[dict[str, object]]:
+        """How often processes were started again, and why: silent, memory, ordered, signal, error, left."""
+        return [
+            {"role": role, "cause": cause, "count": count}
+            for (role, cause), count in sorted(self._restarts.items())
         ]
 
     def _reload(self) -> dict[str, object]:

@@ -12,8 +12,11 @@ from starlette.routing import Route
 Check = Callable[[], Awaitable[str]]  # "" when all is well, else what is wrong
 
 
-def routes(checks: Mapping[str, Check]) -> list[Route]:
-    """`/livez`, `/readyz` (200 when every check says so, else 503 with the reasons) and `/metrics`."""
+def routes(checks: Mapping[str, Check], refresh: Callable[[], Awaitable[None]]) -> list[Route]:
+    """`/livez`, `/readyz` (200 when every check says so, else 503 with the reasons) and `/metrics`.
+
+    `refresh` is awaited before the metrics are collected.
+    """
 
     async def livez(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -25,6 +28,7 @@ def routes(checks: Mapping[str, Check]) -> list[Route]:
         return JSONResponse({"status": "ok"})
 
     async def metrics(_: Request) -> Response:
+        await refresh()
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]

@@ -167,6 +167,7 @@ class PictureClock:
     last_out: int | None = None
     slewing: bool = False
     resyncs: int = 0
+    error: int = 0  # how far the last picture lies before where its sound is, 1/90000 s
 
     def place(self, pts: int, dts: int, capture_ns: int, sound_error_ns: int = 0) -> tuple[int, int]:
         """(pts, dts) of a picture captured at task time `capture_ns` whose user's sound is off by that much.
@@ -183,6 +184,7 @@ class PictureClock:
             self.offset += error
         else:
             self.offset += self._step(error, max(0, dts90 - self.last_in))
+        self.error = target - (pts90 + self.offset)
         self.last_in = dts90
         out = dts90 + self.offset
         if self.last_out is not None:

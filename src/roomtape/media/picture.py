@@ -48,6 +48,10 @@ class Picture(Protocol):
     def dropped(self) -> int:
         """Frames thrown away because no key frame came before them."""
 
+    @property
+    def skew_ms(self) -> float:
+        """Sound minus picture of the last access unit, in ms; 0 where there is none."""
+
     def state(self) -> dict[str, Any]: ...
 
 
@@ -68,6 +72,10 @@ class _Timed:
     @property
     def dropped(self) -> int:
         return self._dropped
+
+    @property
+    def skew_ms(self) -> float:
+        return self._clock.error / 90 if self._clock else 0.0
 
     def not_before(self, pos: int) -> None:
         self.last = pos - 1 if self.last is None else max(self.last, pos - 1)

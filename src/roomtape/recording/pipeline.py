@@ -171,6 +171,20 @@ class Recorder:
         """Whether each track has given what it held when it was asked for."""
         return self._opened and all(strand.caught_up for strand in self._desk.reading.values())
 
+    def skews_ms(self) -> list[float]:
+        """Sound minus picture of each user who sends both now."""
+        strands = self._desk.strands
+        pairs = [
+            (strand, strands.get((user, "main", "audio")))
+            for (user, media, kind), strand in strands.items()
+            if (media, kind) == ("main", "video") and strand.track and strand.started
+        ]
+        return [
+            picture.picture.skew_ms
+            for picture, sound in pairs
+            if picture.picture and sound and sound.track and sound.started
+        ]
+
     # --- what the core says ---------------------------------------------------------------------------
 
     def _on_opened(self, message: Opened) -> None:

@@ -7,6 +7,7 @@ an Assign.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -59,6 +60,7 @@ class Workers:
         self._holder: dict[str, int] = {}
         self._owner: TaskOwner | None = None
         self._draining = False
+        self._counted: Counter[str] = Counter()  # by workers that are gone
 
     def serve(self, owner: TaskOwner) -> None:
         """Name the one who is told of everything from here on."""
@@ -67,6 +69,13 @@ class Workers:
     @property
     def live(self) -> list[Worker]:
         return list(self._by_index.values())
+
+    def counters(self) -> Counter[str]:
+        """What the workers counted since the server began, the dead ones' last word included."""
+        total = Counter(self._counted)
+        for worker in self._by_index.values():
+            total.update(worker.beat.counters)
+        return total
 
     def __len__(self) -> int:
         return len(self._by_index)
@@ -127,6 +136,7 @@ class Workers:
         if self._by_index.get(worker.index) is not worker:
             return
         del self._by_index[worker.index]
+        self._counted.update(worker.beat.counters)
         worker.link.close()
         orphans = sorted(worker.tasks)
         for task_id in orphans:

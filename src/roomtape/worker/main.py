@@ -12,11 +12,13 @@ import selectors
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from roomtape import process
+from roomtape.control import counters
 from roomtape.control import messages as say
 from roomtape.control.channel import Channel, ChannelClosed
 from roomtape.media.tap import Hello, TapClient, TapClosed, TapMessage
@@ -95,6 +97,7 @@ class Worker:
         self._lifeline = process.lifeline_fd()
         self._beat_at = 0.0
         self._drained = False
+        self._counters: Counter[str] = Counter()
         self._syncer = Syncer()
         self._finisher = Finisher(self._tell)
 
@@ -153,12 +156,27 @@ class Worker:
         self._beat_at = time.monotonic() + process.BEAT_INTERVAL_S
         process.beat(self._lifeline)
         cpu_ms = round(time.process_time() * 1000)
-        self._tell(say.Beat(tasks=len(self._slots), rss_bytes=process.rss_bytes(), cpu_ms=cpu_ms))
+        self._measure_skew()
+        self._tell(
+            say.Beat(
+                tasks=len(self._slots),
+                rss_bytes=process.rss_bytes(),
+                cpu_ms=cpu_ms,
+                counters=dict(self._counters),
+            )
+        )
         failures, self._syncer.failures = self._syncer.failures, []
         for task_id, text in failures:
             slot = self._slots.get(task_id)
             if slot is not None:
-                self._note(slot, f"sync: {text}")
+                self._note(slot, text, kind="sync")
+
+    def _measure_skew(self) -> None:
+        for slot in self._slots.values():
+            if slot.recorder is not None:
+                for skew_ms in slot.recorder.skews_ms():
+                    self._counters[counters.skew_bucket_of(skew_ms)] += 1
+                    self._counters[counters.SKEW_SUM_US] += round(skew_ms * 1000)
 
     def _tick(self, slot: Slot, now: int) -> None:
         if slot.recorder is None:
@@ -300,8 +318,8 @@ class Worker:
         if slot.recorder is not None and slot.recorder.done:
             self._forget(slot)
 
-    def _note(self, slot: Slot, text: str) -> None:
-        note = say.Note(task_id=slot.assign.task_id, epoch=slot.assign.epoch, kind="error", text=text)
+    def _note(self, slot: Slot, text: str, kind: str = "error") -> None:
+        note = say.Note(task_id=slot.assign.task_id, epoch=slot.assign.epoch, kind=kind, text=text)
         self._tell(note)
 
     # --- beginning and end ----------------------------------------------------------------------------
@@ -318,6 +336,10 @@ class Worker:
                 time.sleep(CONNECT_EVERY_S)
 
     def _tell(self, message: say.ToServer) -> None:
+        if isinstance(message, say.Note):
+            cause = message.kind.removeprefix("gap_")
+            if cause in counters.LOST:
+                self._counters[counters.lost(cause)] += message.count
         self._control.send(message)
 
     def _leave(self) -> None:
