@@ -22,19 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-
 from bench.cpu import Figure, circumstances, cpu_s
-from roomtape.api.signing import (
-    Authorization,
-    Tc3Request,
-    canonical_request,
-    payload_hash,
-    tc3_key,
-    tc3_signature,
-    utc_date,
-)
-from roomtape.serving import HttpServer, listen
+from tests.support.rawhttp import exchange, signed
 from tests.support.stack import REPO, Stack, start_stack, until
+
+from roomtape.serving import HttpServer, listen
 
 CONNECTIONS = 16
 RATE = 200  # requests per second of the latency runs
@@ -48,35 +40,7 @@ RAISED = {
 }
 
 
-def signed(host: str, secret_id: str, secret_key: str, action: str, body: bytes) -> bytes:
-    """One request as the Python SDK sends it."""
-    stamp = str(int(time.time()))
-    date = utc_date(int(stamp))
-    names = ("content-type", "host")
-    request = Tc3Request("POST", "/", b"", {"content-type": "application/json", "host": host}, body, stamp)
-    canonical = canonical_request(request, names, payload_hash(request), path="/", host=host, lower=False)
-    scope = Authorization(secret_id, date, "trtc", names, "")
-    signature = tc3_signature(tc3_key(secret_key, date, "trtc"), scope, stamp, canonical)
-    head = (
-        f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        f"User-Agent: bench\r\nAccept: */*\r\nX-TC-Action: {action}\r\nX-TC-Version: 2019-07-22\r\n"
-        f"X-TC-Timestamp: {stamp}\r\nX-TC-Region: ap-singapore\r\nX-TC-RequestClient: SDK_PYTHON_3.1.193\r\n"
-        f"X-TC-Language: en-US\r\n"
-        f"Authorization: TC3-HMAC-SHA256 Credential={secret_id}/{date}/trtc/tc3_request, "
-        f"SignedHeaders=content-type;host, Signature={signature}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
 # --- the load: a process of its own -----------------------------------------------------------------------
-
-
-async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> bytes:
-    """Send one request and return the answer's body."""
-    writer.write(request)
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
-    return await reader.readexactly(length)
 
 
 async def _closed(host: str, port: int, requests: list[bytes]) -> dict[str, Any]:
@@ -88,7 +52,7 @@ async def _closed(host: str, port: int, requests: list[bytes]) -> dict[str, Any]
         nonlocal wrong
         reader, writer = await asyncio.open_connection(host, port)
         for request in left:
-            wrong += b'"Error"' in await _exchange(reader, writer, request)
+            wrong += b'"Error"' in await exchange(reader, writer, request)
         writer.close()
 
     began = time.monotonic()
@@ -109,7 +73,7 @@ async def _paced(host: str, port: int, requests: list[bytes]) -> dict[str, Any]:
         nonlocal wrong
         await asyncio.sleep(due - time.monotonic())
         connection = await free.get()
-        wrong += b'"Error"' in await _exchange(*connection, request)
+        wrong += b'"Error"' in await exchange(*connection, request)
         took.append((b"CreateCloudRecording" in request, time.monotonic() - due))
         free.put_nowait(connection)
 

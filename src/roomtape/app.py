@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -540,9 +541,16 @@ async def run(config_path: Path) -> None:
     beating.cancel()
 
 
+def _raise_file_limit() -> None:
+    """A socket is a file: a thousand of them, the usual soft limit, are held by one idle client."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main(argv: list[str]) -> int:
     """The process's entry: one argument, the effective configuration."""
     process.die_with_parent()
+    _raise_file_limit()
     if len(argv) != 2:
         print("roomtape server: started by the supervisor with its configuration", file=sys.stderr)
         return 2
