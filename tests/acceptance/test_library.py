@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,3 +180,74 @@ def test_names_are_those_of_the_library(call: Call) -> None:
         assert "__UserId" not in vod["CacheFile"]
         assert "_UserId_s_YWxpY2U._UserId_e_main" in vod["CacheFile"]
     assert call.told("hls", ".m3u8")["CacheFile"].startswith("lesson-7__UserDefine_u_")
+
+
+def test_a_link_ends(call: Call, stack: Stack) -> None:
+    file_id = call.told("mp4", ".mp4")["FileId"]
+    made = json.loads(stack.cli("library", "link", file_id, "--valid-s", "2", "--json"))
+    assert fetch(made["url"])[0] == 200
+    until("the link to be refused", lambda: fetch(made["url"])[0] == 403, timeout_s=10)
+    fresh = json.loads(stack.cli("library", "link", file_id, "--json"))
+    assert fetch(fresh["url"])[0] == 200
+
+
+def test_a_file_that_was_removed_is_gone(call: Call, stack: Stack) -> None:
+    vod = call.told("both", ".m3u8", "bob")
+    stack.cli("library", "remove", vod["FileId"])
+    until("the file to be gone", lambda: fetch(vod["VideoUrl"])[0] == 404, timeout_s=10)
+    listed = json.loads(stack.cli("library", "list", "--task-id", call.tasks["both"], "--json"))
+    until(
+        "its bytes to be deleted",
+        lambda: not (stack.data_dir / "library" / call.tasks["both"] / vod["CacheFile"]).exists(),
+        timeout_s=10,
+    )
+    assert len(listed) == 4
+
+
+@pytest.fixture
+def recorded_by_itself(stack: Stack, callbacks: CallbackReceiver, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """The application records every new room while a test runs; the members it was told."""
+    members = {
+        "RecordParams": {"RecordMode": 1, "MaxIdleTime": 5, "AvMerge": 1},
+        "StorageParams": {"CloudVod": {"TencentVod": {"MediaType": 0}}},
+    }
+    file = tmp_path / "auto.json"
+    file.write_text(json.dumps(members))
+    stack.cli("app", "set", str(stack.sdk_app_id), "--auto-record", str(file))
+    yield members
+    stack.cli("app", "set", str(stack.sdk_app_id), "--no-auto-record")
+
+
+def test_a_room_is_recorded_by_itself_whole_and_beside_the_api(
+    stack: Stack, callbacks: CallbackReceiver, recorded_by_itself: dict[str, Any], tmp_path: Path
+) -> None:
+    alice = publish_whip(stack, "by_itself", "alice", seconds=30)
+    alice.wait_up()
+    asked = stack.create_recording("by_itself", OutputFormat=0)
+
+    def started() -> list[str]:
+        events = [e for e in callbacks.events(301) if e.info["RoomId"] == "by_itself"]
+        return [e.info["TaskId"] for e in events if e.info["TaskId"] != asked]
+
+    [task] = until("an automatic recording", started, timeout_s=20)
+    callbacks.wait(301, task_id=asked)
+    until("the call to be recorded", lambda: stack.describe(task)["Status"] == "InProgress", timeout_s=15)
+    callbacks.wait(304, task_id=asked, timeout_s=20)  # ten seconds are in the bucket
+    stack.delete(asked)
+    sent = alice.end()
+    left = callbacks.wait(302, task_id=task, timeout_s=30)[0]
+    assert left.payload == {"LeaveCode": 99}
+    robot = left.info["UserId"]
+    assert robot not in {"alice", "robot"}
+    vod = callbacks.wait(311, task_id=task, timeout_s=30)[0].payload["TencentVod"]
+    assert callbacks.wait(312, task_id=task, timeout_s=30)[0].payload == {"Status": 0}
+    path = tmp_path / "played.mp4"
+    path.write_bytes(fetch(vod["VideoUrl"])[2])
+    seen = pictures(path)
+    assert seen.holes() == []
+    assert seen.numbers[0] <= 3, "the beginning of the call is missing"
+    assert seen.numbers[-1] >= sent["pictures"] - 2, "the end of the call is missing"
+    entered = [e.info["UserId"] for e in callbacks.events(103) if e.info["RoomId"] == "by_itself"]
+    assert entered == ["alice"]
+    assert [e.payload["LeaveCode"] for e in callbacks.events(302, task_id=asked)] == [0]
+    assert started() == [task]
