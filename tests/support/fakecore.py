@@ -40,10 +40,13 @@ class _Log:
     frames: deque[TapFrame] = field(default_factory=deque)
     next_seq: int = 0
     live: bool = True
+    cause: str = ""
 
     def described(self) -> Track:
         oldest = self.frames[0].seq if self.frames else self.next_seq
-        return replace(self.track, next_seq=self.next_seq, oldest_seq=oldest, live=self.live)
+        return replace(
+            self.track, next_seq=self.next_seq, oldest_seq=oldest, live=self.live, cause=self.cause
+        )
 
 
 @dataclass
@@ -195,7 +198,7 @@ class FakeCore:
 
     def stop_track(self, track: int, *, at_ns: int = 0, cause: str = "closed") -> None:
         with self._lock:
-            self._logs[track].live = False
+            self._logs[track].live, self._logs[track].cause = False, cause
             self._tell_track("stop", track, at_ns, cause)
             self._wake()
 

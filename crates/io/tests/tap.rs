@@ -313,9 +313,16 @@ fn tracks_are_told_as_they_come_and_go() {
             &told["event"],
             &told["cause"],
             &told["at_ns"],
-            &told["track"]["live"]
+            &told["track"]["live"],
+            &told["track"]["cause"]
         ),
-        (&json!("stop"), &json!("lost"), &json!(77), &json!(false))
+        (
+            &json!("stop"),
+            &json!("lost"),
+            &json!(77),
+            &json!(false),
+            &json!("lost")
+        )
     );
 }
 

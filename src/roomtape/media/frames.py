@@ -50,6 +50,7 @@ class Track:
     next_seq: int = 0
     oldest_seq: int = 0
     live: bool = True
+    cause: str = ""  # why it stopped, if it is not live: closed, lost, blocked, replaced or dismissed
 
 
 @dataclass(slots=True)

@@ -49,6 +49,10 @@ class Picture(Protocol):
         """Frames thrown away because no key frame came before them."""
 
     @property
+    def resyncs(self) -> int:
+        """How often its track was placed anew because its clock jumped."""
+
+    @property
     def skew_ms(self) -> float:
         """Sound minus picture of the last access unit, in ms; 0 where there is none."""
 
@@ -72,6 +76,10 @@ class _Timed:
     @property
     def dropped(self) -> int:
         return self._dropped
+
+    @property
+    def resyncs(self) -> int:
+        return self._clock.resyncs if self._clock else 0
 
     @property
     def skew_ms(self) -> float:

@@ -70,6 +70,10 @@ class Sound(Protocol):
     def dropped(self) -> int:
         """Packets that came too late so far."""
 
+    @property
+    def resyncs(self) -> int:
+        """How often its track was placed anew because its clock jumped."""
+
     def state(self) -> dict[str, Any]: ...
 
 
@@ -235,6 +239,10 @@ class GridSound:
     def dropped(self) -> int:
         return self._late
 
+    @property
+    def resyncs(self) -> int:
+        return self._clock.resyncs if self._clock else 0
+
     def state(self) -> dict[str, Any]:
         return {
             "how": "grid",
@@ -384,6 +392,10 @@ class KeptSound:
     @property
     def dropped(self) -> int:
         return self._late
+
+    @property
+    def resyncs(self) -> int:
+        return self._clock.resyncs if self._clock else 0
 
     def state(self) -> dict[str, Any]:
         return {

@@ -112,6 +112,7 @@ def track_from_json(row: dict[str, Any]) -> Track:
         next_seq=int(row.get("next_seq") or 0),
         oldest_seq=int(row.get("oldest_seq") or 0),
         live=bool(row.get("live", True)),
+        cause=str(row.get("cause") or ""),
     )
 
 

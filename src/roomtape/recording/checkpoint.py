@@ -24,6 +24,7 @@ class StrandState(msgspec.Struct, kw_only=True, omit_defaults=True):
     next_seq: int = -1  # the first frame not yet in the journal; -1: none is
     element: dict[str, Any] | None = None
     since_ns: int = 0  # wanted from this monotonic instant on
+    blocked_until: int | None = None  # monotonic; its user is blocked and counts as publishing so long
 
 
 class OutletState(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -61,12 +61,17 @@ class Lineup:
             strand.final_seq = track.next_seq
             strand.stopped_since = self._desk.watermark
             if cause == "blocked":
-                strand.blocked_until = self._desk.watermark + self._desk.plan.max_idle_ms * MS
+                self._note_blocked(strand)
             self._advance_and_write()
         elif known is not None:
             for other in self._desk.strands.values():
                 other.waiting = [t for t in other.waiting if t.track != track.track]
         self.subscribe()
+
+    def _note_blocked(self, strand: Strand) -> None:
+        """Its user was silenced, and counts as publishing for MaxIdleTime."""
+        if strand.blocked_until is None:
+            strand.blocked_until = self._desk.watermark + self._desk.plan.max_idle_ms * MS
 
     def track_configured(self, track: Track) -> None:
         """Its next frame is of another sample rate or number of channels."""
@@ -227,6 +232,8 @@ class Lineup:
         if strand.kind == "audio" and strand.sound is not None and resume_seq is None:
             self._fit_sound(strand, track)
         strand.begin(track, resume_seq=resume_seq)
+        if not track.live and track.cause == "blocked":
+            self._note_blocked(strand)
         if resume_seq is None:
             self._go_on_after(strand)
         strand.suspects = desk.suspects
@@ -292,6 +299,8 @@ class Lineup:
             self._return(strand, frames[track])
             coded = strand.take(frames[track], desk.task0, desk.stop_at, self._sound_error(strand))
             made.append((strand, coded))
+            if count := strand.new_resyncs():
+                desk.note("resync", f"the clock of track {track} ({strand.kind}) jumped", count)
         return made
 
     def advance(self, made: Made) -> None:

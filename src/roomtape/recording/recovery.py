@@ -60,6 +60,7 @@ def close_stretch(desk: Desk, lineup: Lineup, pieces: Piecework) -> None:
         outlet.dormant_ns = outlet.end_ns()
         outlet.begin_after_hole()
     for strand in desk.strands.values():
+        strand.blocked_until = None
         strand.leave()
 
 

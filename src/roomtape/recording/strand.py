@@ -46,6 +46,7 @@ class Strand:
     held: list[TapFrame] = field(default_factory=list)  # before that choice
     suspects: Suspects | None = None  # guards what is given to a decoder
     skipped: int = 0  # frames a source gave no sequence number for
+    resyncs_told: int = 0  # of its track
 
     @property
     def live(self) -> bool:
@@ -68,11 +69,14 @@ class Strand:
                 self.picture = KeptPicture() if track.codec == "h264" else TranscodedPicture()
             self.picture.begin(track, resume=resume)
         self.track = track
+        self.resyncs_told = self._resyncs
         self.next_seq = -1 if resume_seq is None else resume_seq
         self.started = resume
         self.primed = not resume
         self.final_seq = None if track.live else track.next_seq
-        self.stopped_since = self.blocked_until = self.read_since = None
+        self.stopped_since = self.read_since = None
+        if not resume:
+            self.blocked_until = None
         self.held = []
 
     def quiet_at(self, watermark_ns: int) -> bool:
@@ -101,6 +105,16 @@ class Strand:
         self.final_seq = self.stopped_since = None
         self.held = []
         self.next_seq = -1
+
+    def new_resyncs(self) -> int:
+        """How often its track was placed anew since this was asked last."""
+        fresh, self.resyncs_told = self._resyncs - self.resyncs_told, self._resyncs
+        return fresh
+
+    @property
+    def _resyncs(self) -> int:
+        element = self.sound or self.picture
+        return 0 if element is None else element.resyncs
 
     def not_before(self, task_ns: int) -> None:
         """What is put out first lies at or after this: the piece before it is closed."""
@@ -153,11 +167,13 @@ class Strand:
             next_seq=self.next_seq if self.started else -1,
             element=element,
             since_ns=self.since_ns,
+            blocked_until=self.blocked_until,
         )
 
     @classmethod
     def restore(cls, state: StrandState, *, pre_create: bool) -> Strand:
         self = cls(state.user, state.media, state.kind, state.stream, state.since_ns, pre_create)
+        self.blocked_until = state.blocked_until
         if state.element is not None:
             if state.kind == "audio":
                 self.sound = restore_sound(state.element)

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from roomtape.control import messages as say
+from roomtape.media.frames import NS
 from tests.support.inline import Inline
 from tests.support.measure import measure_bytes
-from tests.support.recordings import TASK, Source, read_pieces, strip_aud
+from tests.support.recordings import TASK, TASK0_NS, Source, read_pieces, strip_aud
 from tests.support.signals import aac_beeps, between, h264_flashes, moved, opus_beeps, vp8_flashes
 
 BEEP_S = 0.062  # two Opus packets and one AAC frame
@@ -299,6 +300,57 @@ def test_a_blocked_user_is_silence_without_a_mark(inline: Callable[..., Inline])
     assert not any(p.discontinuity for p in it.of("amy", "main", "audio"))
 
 
+@pytest.mark.parametrize("when", ["before the death", "while nobody reads"])
+def test_a_block_is_known_to_the_next_worker(inline: Callable[..., Inline], when: str) -> None:
+    it = inline()
+    it.start()
+    sound = it.publish("amy", "audio", opus_beeps(3))
+    picture = it.publish("amy", "video", h264_flashes(3))
+    it.until(3)
+    if when == "while nobody reads":
+        it.die()
+        for source in (sound, picture):
+            it.core.stop_track(source.track, at_ns=TASK0_NS + 3 * NS, cause="blocked")
+        it.sources.clear()
+    else:
+        for source in (sound, picture):
+            it.unpublish(source, cause="blocked")
+        it.until(5)
+        it.die()
+    it.start()
+    it.until(8)
+    it.publish("amy", "audio", opus_beeps(3))
+    it.publish("amy", "video", h264_flashes(3))
+    it.until(11)
+    it.stop()
+    heard, seen = it.measured("amy", "main", "audio"), it.measured("amy", "main", "video")
+    assert heard.audio_gaps_s == []
+    assert heard.beeps_s == pytest.approx([0, 1, 2, 8, 9, 10], abs=BEEP_S)
+    assert seen.flashes_s == pytest.approx([0, 1, 2, 8, 9, 10], abs=FRAME_S)
+    for what in ("audio", "video"):
+        assert not any(p.discontinuity for p in it.of("amy", "main", what))
+
+
+def test_a_block_ends_with_the_media_core(inline: Callable[..., Inline]) -> None:
+    """Rooms begin anew: whoever published before counts as gone, blocked or not."""
+    it = inline()
+    it.start()
+    sound = it.publish("amy", "audio", opus_beeps(3))
+    it.until(3)
+    it.unpublish(sound, cause="blocked")
+    it.until(4)
+    it.die()
+    it.reboot()
+    it.start()
+    it.until(8)
+    it.publish("amy", "audio", opus_beeps(2))
+    it.until(10)
+    it.stop()
+    pieces = it.of("amy", "main", "audio")
+    assert [p.discontinuity for p in pieces] == [False, True]
+    assert it.measured("amy", "main", "audio").beeps_s == pytest.approx([0, 1, 2, 8, 9], abs=BEEP_S)
+
+
 def test_a_held_picture_does_not_keep_a_piece_open_past_its_bound(inline: Callable[..., Inline]) -> None:
     it = inline(av_merge=1, piece_ms=2000, max_piece_ms=6000)
     it.start()
@@ -384,3 +436,26 @@ def test_only_the_first_users_have_a_place_and_a_leaver_s_goes_to_the_next(
     users = {output.split("\x1f")[0]: piece for (output, _no), piece in it.pieces.items()}
     assert users.keys() == {"a", "b", "c"}
     assert users["c"].start_ns == pytest.approx(3e9, abs=6e8)
+
+
+def test_a_clock_that_jumps_is_placed_anew_and_told_once(inline: Callable[..., Inline]) -> None:
+    it = inline()
+    it.start()
+    hour_s = 3600
+    for frames, clock, kind in ((opus_beeps(6), 48_000, "audio"), (h264_flashes(6), 90_000, "video")):
+        source = it.publish("amy", kind, tuple(between(frames, 0, 3, clock)))
+        reset = moved(between(frames, 3, 6, clock), hour_s, clock)
+        it.sources.append(Source(source.track, reset, clock, source.at_ns - hour_s * NS))
+    it.until(3)
+    assert it.notes("resync") == []
+    it.until(4)
+    it.die()
+    it.start()
+    it.until(6)
+    it.stop()
+    assert sorted((n.text, n.count) for n in it.notes("resync")) == [
+        ("the clock of track 1 (audio) jumped", 1),
+        ("the clock of track 2 (video) jumped", 1),
+    ]
+    assert it.measured("amy", "main", "audio").beeps_s == pytest.approx(list(range(6)), abs=BEEP_S)
+    assert it.measured("amy", "main", "video").flashes_s == pytest.approx(list(range(6)), abs=FRAME_S)

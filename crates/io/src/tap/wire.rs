@@ -239,6 +239,8 @@ struct TrackJson<'a> {
     next_seq: u64,
     oldest_seq: u64,
     live: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    cause: &'static str,
 }
 
 impl<'a> TrackJson<'a> {
@@ -262,6 +264,7 @@ impl<'a> TrackJson<'a> {
             next_seq: view.next_seq,
             oldest_seq: view.oldest_seq,
             live: view.live,
+            cause: view.cause.map_or("", StopCause::as_str),
         }
     }
 }

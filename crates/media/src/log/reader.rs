@@ -56,6 +56,8 @@ pub struct TrackView {
     /// The oldest frame reading can begin at; `next_seq` when there is none.
     pub oldest_seq: u64,
     pub live: bool,
+    /// Why it stopped.
+    pub cause: Option<StopCause>,
 }
 
 impl TrackView {
@@ -67,6 +69,7 @@ impl TrackView {
             next_seq: track.next_seq(),
             oldest_seq: track.entry_point(0).unwrap_or(track.next_seq()),
             live: track.stopped.is_none(),
+            cause: track.stopped.map(|stopped| stopped.cause),
         }
     }
 }
