@@ -115,6 +115,11 @@ impl Assembler {
             return round;
         }
         let now_ns = base.ns(now);
+        if !self.held.is_empty() {
+            // What was learnt until now is taken as it is.
+            clock.capture_ns(peer, 0, now_ns);
+            clock.settle();
+        }
         while let Some((frame, arrival)) = self.held.pop_front() {
             let gap = std::mem::take(&mut self.gap) | frame.gap;
             round.broken |= gap;

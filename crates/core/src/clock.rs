@@ -4,7 +4,7 @@
 //! (arrival - NTP time) over a window, taken over all tracks of the peer, is the offset of the
 //! sender's clock plus the fastest way through the network; sound and picture share it, which is
 //! what keeps lips in sync. Before the first report a track uses the same minimum over
-//! (arrival - RTP time) of its own.
+//! (arrival - RTP time) of its own; so do all of a peer whose reports contradict each other.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -45,6 +45,9 @@ const WINDOW_S: i64 = 30;
 const SLEW_PER_1000: i64 = 5;
 /// A larger error is no drift: the sender's clock was set. The mapping jumps.
 const JUMP_NS: i64 = SECOND_NS;
+/// Reports of one peer's tracks that are further apart are wrong: no network holds back one of them
+/// so long, and no client sends sound and picture of times so different.
+const CONTRADICTION_NS: i64 = 5 * SECOND_NS;
 
 /// Sliding minimum in buckets of one second.
 #[derive(Debug, Default)]
@@ -73,18 +76,34 @@ impl MinFilter {
     pub fn min(&self) -> Option<i64> {
         self.buckets.iter().map(|(_, v)| *v).min()
     }
+
+    /// The smallest sample of the window that ends at `now_ns`.
+    fn min_at(&self, now_ns: i64) -> Option<i64> {
+        let oldest = now_ns.div_euclid(SECOND_NS) - WINDOW_S;
+        let within = self.buckets.iter().filter(|(at, _)| *at >= oldest);
+        within.map(|(_, v)| *v).min()
+    }
 }
 
 /// The clock of a peer: offset of its NTP time to ours.
 #[derive(Debug, Default)]
 pub struct PeerClock {
-    offset: MinFilter,
+    /// By each of its tracks that has a report.
+    offsets: Vec<MinFilter>,
 }
 
 impl PeerClock {
-    /// Server time of the sender's NTP time 0, ns.
-    pub fn offset_ns(&self) -> Option<i64> {
-        self.offset.min()
+    /// Server time of the sender's NTP time 0, ns. `None`: no track has a report, or they contradict
+    /// each other.
+    pub fn offset_ns(&self, now_ns: i64) -> Option<i64> {
+        let known = || self.offsets.iter().filter_map(|o| o.min_at(now_ns));
+        let (least, most) = (known().min()?, known().max()?);
+        (most - least <= CONTRADICTION_NS).then_some(least)
+    }
+
+    /// True once a report was of use.
+    pub fn is_known(&self) -> bool {
+        self.offsets.iter().any(|o| o.min().is_some())
     }
 }
 
@@ -96,6 +115,10 @@ pub struct TrackClock {
     report: Option<i64>,
     arrival: MinFilter,
     applied: Option<(i64, i64)>,
+    /// Its place among the peer's offsets.
+    place: Option<usize>,
+    /// Somebody has been given a capture time: corrections are slow from here.
+    settled: bool,
 }
 
 impl TrackClock {
@@ -106,6 +129,8 @@ impl TrackClock {
             report: None,
             arrival: MinFilter::default(),
             applied: None,
+            place: None,
+            settled: false,
         }
     }
 
@@ -114,11 +139,23 @@ impl TrackClock {
     }
 
     /// A sender report: `ntp` is the wall time of RTP time `rtp` (extended like the packets').
-    pub fn sender_report(&mut self, ntp: SystemTime, rtp: i64) {
+    pub fn sender_report(&mut self, peer: &mut PeerClock, ntp: SystemTime, rtp: i64) {
         let Ok(unix) = ntp.duration_since(UNIX_EPOCH) else {
             return;
         };
-        self.report = Some(unix.as_nanos() as i64 - self.rtp_ns(rtp));
+        let report = (unix.as_nanos() as i64).saturating_sub(self.rtp_ns(rtp));
+        let old = self.report.replace(report);
+        if old.is_some_and(|old| report.saturating_sub(old).saturating_abs() > JUMP_NS) {
+            // The sender set its clock: what was learnt by the old one is void.
+            if let Some(place) = self.place {
+                peer.offsets[place] = MinFilter::default();
+            }
+        }
+    }
+
+    /// The next capture times are used: from now on they are corrected slowly.
+    pub fn settle(&mut self) {
+        self.settled = true;
     }
 
     /// True once a sender report has come.
@@ -131,18 +168,25 @@ impl TrackClock {
         let rtp_ns = self.rtp_ns(rtp);
         self.arrival.add(now_ns, now_ns - rtp_ns);
         if let Some(report) = self.report {
-            peer.offset.add(now_ns, now_ns - (report + rtp_ns));
+            let place = *self.place.get_or_insert_with(|| {
+                peer.offsets.push(MinFilter::default());
+                peer.offsets.len() - 1
+            });
+            let offset = now_ns.saturating_sub(report.saturating_add(rtp_ns));
+            if let Some(filter) = peer.offsets.get_mut(place) {
+                filter.add(now_ns, offset);
+            }
         }
     }
 
     /// Server time at which RTP time `rtp` was captured.
     pub fn capture_ns(&mut self, peer: &PeerClock, rtp: i64, now_ns: i64) -> i64 {
-        let target = match (self.report, peer.offset_ns()) {
-            (Some(report), Some(offset)) => report + offset,
+        let target = match (self.report, peer.offset_ns(now_ns)) {
+            (Some(report), Some(offset)) => report.saturating_add(offset),
             _ => self.arrival.min().unwrap_or(now_ns - self.rtp_ns(rtp)),
         };
         let applied = match self.applied {
-            Some((applied, at)) if (target - applied).abs() < JUMP_NS => {
+            Some((applied, at)) if self.settled && (target - applied).abs() < JUMP_NS => {
                 let most = (now_ns - at).max(0) / 1000 * SLEW_PER_1000;
                 applied + (target - applied).clamp(-most, most)
             }
@@ -164,8 +208,8 @@ mod tests {
         let mut peer = PeerClock::default();
         let (mut sound, mut picture) = (TrackClock::new(48_000), TrackClock::new(90_000));
         let wall = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        sound.sender_report(wall, 5_000_000);
-        picture.sender_report(wall, 77_000);
+        sound.sender_report(&mut peer, wall, 5_000_000);
+        picture.sender_report(&mut peer, wall, 77_000);
         // Sound needs 10 ms through the network, pictures 60: the faster one sets the offset.
         let base = 500 * SECOND_NS;
         sound.arrived(&mut peer, 5_000_000, base + 10 * MS);
@@ -179,13 +223,47 @@ mod tests {
     #[test]
     fn a_late_report_moves_the_mapping_by_five_ms_per_second() {
         let mut peer = PeerClock::default();
-        let mut track = TrackClock::new(90_000);
-        track.arrived(&mut peer, 0, SECOND_NS);
-        assert_eq!(track.capture_ns(&peer, 0, SECOND_NS), SECOND_NS);
-        track.sender_report(UNIX_EPOCH + Duration::from_secs(9), 0);
-        peer.offset
-            .add(SECOND_NS, SECOND_NS + 40 * MS - 9 * SECOND_NS);
-        let later = track.capture_ns(&peer, 90_000, 2 * SECOND_NS);
-        assert_eq!(later, 2 * SECOND_NS + 5 * MS);
+        let (mut sound, mut picture) = (TrackClock::new(48_000), TrackClock::new(90_000));
+        let wall = UNIX_EPOCH + Duration::from_secs(9);
+        // The way of the pictures is 40 ms longer, which nobody can know before there are reports.
+        picture.arrived(&mut peer, 0, SECOND_NS + 40 * MS);
+        picture.settle();
+        let at_first = picture.capture_ns(&peer, 0, SECOND_NS + 40 * MS);
+        assert_eq!(at_first, SECOND_NS + 40 * MS);
+        sound.sender_report(&mut peer, wall, 0);
+        picture.sender_report(&mut peer, wall, 0);
+        sound.arrived(&mut peer, 0, SECOND_NS);
+        let later = picture.capture_ns(&peer, 90_000, 2 * SECOND_NS + 40 * MS);
+        assert_eq!(later, 2 * SECOND_NS + 35 * MS);
+    }
+
+    #[test]
+    fn what_the_first_packet_taught_is_forgotten_at_once_until_somebody_listens() {
+        let mut peer = PeerClock::default();
+        let mut track = TrackClock::new(48_000);
+        track.arrived(&mut peer, 0, 90 * MS); // held back by 90 ms
+        track.capture_ns(&peer, 0, 90 * MS);
+        track.arrived(&mut peer, 960, 20 * MS);
+        assert_eq!(track.capture_ns(&peer, 960, 100 * MS), 20 * MS);
+    }
+
+    #[test]
+    fn reports_that_contradict_each_other_move_nothing() {
+        let mut peer = PeerClock::default();
+        let (mut sound, mut picture) = (TrackClock::new(48_000), TrackClock::new(90_000));
+        let wall = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        sound.sender_report(&mut peer, wall, 0);
+        picture.sender_report(&mut peer, wall + Duration::from_secs(3600), 0);
+        sound.arrived(&mut peer, 0, SECOND_NS);
+        picture.arrived(&mut peer, 0, SECOND_NS);
+        assert_eq!(sound.capture_ns(&peer, 0, SECOND_NS), SECOND_NS);
+        assert_eq!(picture.capture_ns(&peer, 0, SECOND_NS), SECOND_NS);
+        // It sets its clock right: the two agree again.
+        picture.sender_report(&mut peer, wall + Duration::from_secs(2), 180_000);
+        picture.arrived(&mut peer, 180_000, 3 * SECOND_NS);
+        assert_eq!(
+            peer.offset_ns(3 * SECOND_NS),
+            Some(SECOND_NS - 1_700_000_000 * SECOND_NS)
+        );
     }
 }

@@ -18,6 +18,7 @@ mod lane;
 mod limits;
 mod pack;
 mod peer;
+mod rebase;
 mod reorder;
 mod sdp;
 mod stun;

@@ -5,8 +5,12 @@ use std::time::{Duration, Instant};
 
 /// How long sound waits for a missing packet.
 pub const AUDIO_WINDOW: Duration = Duration::from_millis(120);
-/// How long pictures wait: long enough for two retransmissions.
-pub const VIDEO_WINDOW: Duration = Duration::from_millis(250);
+/// How long pictures wait: long enough for the five requests that are made for a missing packet, one
+/// per round trip of up to 100 ms, and the answer to the last. A recording loses nothing by waiting;
+/// viewers are sent each packet as it comes.
+pub const VIDEO_WINDOW: Duration = Duration::from_millis(700);
+/// The first packet to come may not be the first that was sent: what went before it is waited for.
+const FIRST_WINDOW: Duration = Duration::from_millis(150);
 /// A jump of the sequence by more than this is a new series, not a loss.
 const MAX_JUMP: u64 = 4096;
 
@@ -15,6 +19,8 @@ const MAX_JUMP: u64 = 4096;
 pub struct Reorder<T> {
     window: Duration,
     next: Option<u64>,
+    /// Until when `next` may still become an earlier one.
+    open_until: Option<Instant>,
     waiting: BTreeMap<u64, (Instant, T)>,
 }
 
@@ -30,6 +36,7 @@ impl<T> Reorder<T> {
         Self {
             window,
             next: None,
+            open_until: None,
             waiting: BTreeMap::new(),
         }
     }
@@ -37,8 +44,16 @@ impl<T> Reorder<T> {
     /// Takes a packet that arrived at `arrival`. One that comes after it was given up is dropped.
     pub fn push(&mut self, seq: u64, arrival: Instant, packet: T) {
         match self.next {
-            None => self.next = Some(seq),
-            Some(next) if seq < next => return,
+            None => {
+                self.next = Some(seq);
+                self.open_until = Some(arrival + FIRST_WINDOW);
+            }
+            Some(next) if seq < next => {
+                if self.open_until.is_none() || next - seq > MAX_JUMP {
+                    return;
+                }
+                self.next = Some(seq);
+            }
             Some(next) if seq - next > MAX_JUMP => {
                 self.waiting.clear();
                 self.next = Some(seq.wrapping_sub(1)); // seen as one missing: a gap
@@ -51,6 +66,10 @@ impl<T> Reorder<T> {
     /// The next packet in order; past the window also across a hole.
     pub fn pop(&mut self, now: Instant) -> Option<Ordered<T>> {
         let next = self.next?;
+        if self.open_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        self.open_until = None;
         let (&seq, &(arrival, _)) = self.waiting.iter().next()?;
         let gap = seq != next;
         if gap && now < arrival + self.window {
@@ -64,7 +83,7 @@ impl<T> Reorder<T> {
     /// When `pop` has to be called again although no packet comes.
     pub fn deadline(&self) -> Option<Instant> {
         let (_, (arrival, _)) = self.waiting.iter().next()?;
-        Some(*arrival + self.window)
+        Some(self.open_until.unwrap_or(*arrival + self.window))
     }
 
     /// Arrival of the oldest packet that waits.
@@ -81,20 +100,27 @@ mod tests {
     fn order_is_restored_and_a_hole_waits_for_the_window() {
         let t = Instant::now();
         let mut r = Reorder::new(AUDIO_WINDOW);
-        for seq in [10, 12, 11, 14] {
-            r.push(seq, t, seq);
+        for seq in [11, 10, 12, 14] {
+            r.push(seq, t - FIRST_WINDOW, seq);
         }
         let drain = |r: &mut Reorder<u64>, now| {
             std::iter::from_fn(|| r.pop(now).map(|o| (o.gap, o.packet))).collect::<Vec<_>>()
         };
-        assert_eq!(drain(&mut r, t), [(false, 10), (false, 11), (false, 12)]);
+        let whole = [(false, 10), (false, 11), (false, 12)];
+        assert_eq!(drain(&mut r, t - FIRST_WINDOW), []);
+        assert_eq!(r.deadline(), Some(t));
+        assert_eq!(drain(&mut r, t - Duration::from_millis(40)), []);
+        let mut all = whole.to_vec();
+        all.push((true, 14)); // it came 150 ms ago
+        assert_eq!(drain(&mut r, t), all);
+        r.push(13, t, 13);
+        assert_eq!(drain(&mut r, t), [], "given up for good");
+        r.push(16, t, 16);
         assert_eq!(
             drain(&mut r, t + AUDIO_WINDOW - Duration::from_millis(1)),
             []
         );
         assert_eq!(r.deadline(), Some(t + AUDIO_WINDOW));
-        assert_eq!(drain(&mut r, t + AUDIO_WINDOW), [(true, 14)]);
-        r.push(13, t, 13);
-        assert_eq!(drain(&mut r, t + AUDIO_WINDOW), [], "given up for good");
+        assert_eq!(drain(&mut r, t + AUDIO_WINDOW), [(true, 16)]);
     }
 }

@@ -10,6 +10,7 @@ use crate::clock::TrackClock;
 use crate::depack::{h264, vp8, Glance};
 use crate::gop::{GopCache, SourcePacket};
 use crate::keyframe::KeyframeDemand;
+use crate::rebase::Rebase;
 use crate::PeerId;
 
 /// What a second of a track looked like.
@@ -76,6 +77,7 @@ pub struct Track {
     pub non_interleaved: bool,
     pub rate: u32,
     pub cache: GopCache,
+    pub rebase: Rebase,
     pub clock: TrackClock,
     pub assembler: Option<Assembler>,
     pub keyframe: KeyframeDemand,
@@ -98,6 +100,7 @@ impl Track {
             non_interleaved: true,
             rate,
             cache: GopCache::new(!picture),
+            rebase: Rebase::new(rate),
             clock: TrackClock::new(rate),
             assembler: None,
             keyframe: KeyframeDemand::default(),

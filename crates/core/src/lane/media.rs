@@ -105,9 +105,15 @@ impl Lane {
                 None => return,
             },
         };
+        let seq = *packet.seq_no;
+        let raw = packet.time.numer() as i64;
+        let now_ns = self.config.base.ns(now);
+        let Some(known) = self.tracks.get_mut(&track) else {
+            return;
+        };
         let packet = SourcePacket {
-            seq: *packet.seq_no,
-            rtp: packet.time.numer() as i64,
+            seq,
+            rtp: known.rebase.packet(seq, raw, now_ns),
             marker: packet.header.marker,
             orientation: packet.header.ext_vals.video_orientation,
             payload: packet.payload,
@@ -151,6 +157,8 @@ impl Lane {
         let mut state = Track::new(info.clone(), Some((id, ssrc)), now);
         state.profile = spec.format.profile_level_id.unwrap_or_default();
         state.non_interleaved = spec.format.packetization_mode == Some(1);
+        let raw = packet.time.numer() as i64;
+        state.rebase.packet(*packet.seq_no, raw, now_ns);
         self.add_track(now, state);
         self.tap(TapInput::Start(info));
         if let Some(info) = packet.last_sender_info {
@@ -240,16 +248,10 @@ impl Lane {
         let Some(peer) = track.source.and_then(|(p, _)| self.peers.get_mut(&p)) else {
             return;
         };
-        // The report's 32 bits, extended like those of the packets around it.
-        let newest = track
-            .cache
-            .packets()
-            .last()
-            .map_or(i64::from(rtp), |p| p.rtp);
-        let extended = newest + i64::from(rtp.wrapping_sub(newest as u32) as i32);
-        track.clock.sender_report(ntp, extended);
+        let extended = track.rebase.report(rtp);
+        track.clock.sender_report(&mut peer.clock, ntp, extended);
         // What came before the report says as much about the way through the network.
-        let first: Vec<(i64, Instant)> = if peer.clock.offset_ns().is_none() {
+        let first: Vec<(i64, Instant)> = if !peer.clock.is_known() {
             track.cache.packets().map(|p| (p.rtp, p.arrival)).collect()
         } else {
             Vec::new()
