@@ -249,7 +249,7 @@ class Supervisor:
         child.last_sign = child.heavy_since = None
         self._selector.register(reader, selectors.EVENT_READ, lambda: self._signs(child))
         self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._reap(child))
-        _say("started", role=child.role, index=child.index, pid=child.pid)
+        _say("process_started", role=child.role, index=child.index, pid=child.pid)
 
     def _environment(self, role: str) -> Mapping[str, str]:
         env = {k: v for k, v in os.environ.items() if k not in FAULT_ENVS}
@@ -280,10 +280,10 @@ class Supervisor:
         try:
             report = read_report(self.config.run_path)
         except (OSError, msgspec.DecodeError) as error:
-            _say("no report of the server", error=str(error))
+            _say("server_report_missing", error=str(error))
             return
         if self._ready:
-            _say("server is back", pid=self._children[0].pid)
+            _say("server_back", pid=self._children[0].pid)
             return
         self._ready = True
         self._pin(report)
@@ -318,7 +318,7 @@ class Supervisor:
         """Kill who hangs and who is too heavy; what comes after is the reaping's business."""
         for child in self._children:
             if child.process is not None and child.is_silent(now):
-                _say("silent, killing", role=child.role, index=child.index, pid=child.pid)
+                _say("process_silent", role=child.role, index=child.index, pid=child.pid)
                 child.why = "silent"
                 self._kill(child)
                 child.last_sign = now  # once
@@ -337,7 +337,7 @@ class Supervisor:
         elif child.heavy_since is None:
             child.heavy_since = now
         elif now - child.heavy_since >= RSS_PATIENCE_S:
-            _say("over workers.max_rss_mb, replacing", index=child.index, pid=child.pid)
+            _say("worker_too_heavy", index=child.index, pid=child.pid)
             child.why = "memory"
             self._kill(child)
 
@@ -359,7 +359,7 @@ class Supervisor:
             os.close(child.lifeline)
         pid = child.pid
         child.process, child.pidfd, child.lifeline = None, -1, -1
-        _say("ended", role=child.role, index=child.index, pid=pid, code=code)
+        _say("process_ended", role=child.role, index=child.index, pid=pid, code=code)
         if self._stopping_since is not None:
             return
         if child.role == "server" and not self._ready:
@@ -380,13 +380,13 @@ class Supervisor:
         except BlockingIOError:
             return
         if self.reload is not None and signal.SIGHUP in numbers:
-            _say("reload", **self._reload())
+            _say("reload_ordered", **self._reload())
             numbers = numbers.replace(bytes([signal.SIGHUP]), b"")
         for _ in numbers:
             if self._stopping_since is None:
                 self._begin_stop()
             else:
-                _say("second signal, ending at once")
+                _say("ending_at_once")
                 self._kill_all()
 
     def _fail(self, reason: str) -> None:

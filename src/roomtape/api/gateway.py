@@ -91,7 +91,7 @@ class Gateway:
         except Exception as error:
             failure = of_fault(Family.OTHER if call.action is None else call.action.family, error)
             log.exception(
-                "action failed", action=call.action_name, request_id=call.request_id, code=failure.code
+                "action_failed", action=call.action_name, request_id=call.request_id, code=failure.code
             )
         if failure is not None:
             body = _failure(failure, call.language, call.request_id)

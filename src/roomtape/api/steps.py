@@ -469,7 +469,7 @@ def _note_late(work: asyncio.Task[None]) -> None:
     if work.cancelled():
         return
     error = work.exception()
-    log.warning("action ended late", error="" if error is None else type(error).__name__)
+    log.warning("action_ended_late", error="" if error is None else type(error).__name__)
 
 
 def _answer(call: Call, error: DomainError) -> ApiError:

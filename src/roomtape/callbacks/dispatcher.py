@@ -172,7 +172,7 @@ class Dispatcher:
                 await self._clock.sleep(DATABASE_RETRY_S)
                 continue
             except Exception:
-                log.exception("callback queue failed, trying again", queue=queue.key.queue)
+                log.exception("callback_queue_broke", queue=queue.key.queue)
                 await self._clock.sleep(AFTER_BUG_S)
                 continue
             # Nothing may be awaited between the look at `kick` and the removal: an event committed
@@ -251,7 +251,7 @@ class Dispatcher:
             async with self._db.write() as conn:
                 made = await rows.make_head(conn, delivery, self._sealer, now_ms)
         except (KeyError, ValueError, TypeError, SealError) as error:
-            log.error("callback has no body", event_id=delivery.event_id, exc_info=error)
+            log.error("callback_without_body", event_id=delivery.event_id, exc_info=error)
             async with self._db.write() as conn:
                 await rows.bury(conn, delivery, f"no body: {type(error).__name__}", now_ms)
             self.counts["dead"] += 1
@@ -271,7 +271,7 @@ class Dispatcher:
         except PostFailed as failed:
             error = str(failed)
         except Exception as bug:
-            log.exception("callback could not be sent", event_id=delivery.event_id)
+            log.exception("callback_not_sent", event_id=delivery.event_id)
             error = type(bug).__name__
         duration_ms = (self._clock.monotonic_ns() - started_ns) // 1_000_000
         outcome = "down" if status is None else judge(status)
@@ -297,7 +297,7 @@ class Dispatcher:
         if attempt.outcome == "delivered":
             self._hurry(delivery.url)
         log.info(
-            "callback attempt",
+            "callback_attempt",
             event_id=delivery.event_id,
             sdk_app_id=delivery.sdk_app_id,
             host=urlsplit(delivery.url).netloc,

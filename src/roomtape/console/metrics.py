@@ -164,12 +164,9 @@ class Metrics(Collector):
         for edge in (*counters.SKEW_EDGES_MS, None):
             below += counted.get(counters.skew_bucket(edge), 0)
             buckets.append(("+Inf" if edge is None else f"{edge / 1000:g}", below))
-        yield HistogramMetricFamily(
-            "roomtape_lip_sync_seconds",
-            "Sound minus picture of each recorded user, each second",
-            buckets=buckets,
-            sum_value=counted.get(counters.SKEW_SUM_US, 0) / 1e6,
-        )
+        what = "Sound minus picture of each recorded user, each second"
+        # No sum: the format has none where values may be negative.
+        yield HistogramMetricFamily("roomtape_lip_sync_seconds", what, buckets=buckets, sum_value=None)
 
 
 def _journal_bytes(spool: Path) -> int:

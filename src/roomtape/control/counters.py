@@ -4,7 +4,6 @@ from __future__ import annotations
 
 LOST = ("overrun", "disk", "poison", "late")  # why a frame is in no recording
 SKEW_EDGES_MS = (-200, -100, -45, -20, -10, -5, 0, 5, 10, 20, 45, 100, 200)  # of the lip-sync histogram
-SKEW_SUM_US = "skew_sum_us"
 
 
 def lost(cause: str) -> str:

@@ -67,7 +67,7 @@ class QualitySampler:
                     await facts.add_quality(conn, await self._rows(conn, sums, span_ms))
             except DatabaseUnavailable:
                 self.dropped += len(sums)
-                log.warning("quality samples dropped", tracks=len(sums))
+                log.warning("quality_samples_dropped", tracks=len(sums))
 
     async def _rows(self, conn: AsyncConnection, sums: dict[int, _Sum], span_ms: int) -> list[dict[str, Any]]:
         """A row for each track that is known; one that began a moment ago may not be yet."""

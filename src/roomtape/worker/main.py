@@ -176,7 +176,6 @@ class Worker:
             if slot.recorder is not None:
                 for skew_ms in slot.recorder.skews_ms():
                     self._counters[counters.skew_bucket_of(skew_ms)] += 1
-                    self._counters[counters.SKEW_SUM_US] += round(skew_ms * 1000)
 
     def _tick(self, slot: Slot, now: int) -> None:
         if slot.recorder is None:

@@ -689,7 +689,7 @@ async def test_a_fault_is_logged_with_its_request_and_without_its_parameters(api
     request = await api.create_request()
     with structlog.testing.capture_logs() as lines:
         answer = await api.call("CreateCloudRecording", request)
-    fault = next(line for line in lines if line["event"] == "action failed")
+    fault = next(line for line in lines if line["event"] == "action_failed")
     assert fault["request_id"] == answer.response["RequestId"]
     assert request["UserSig"] not in repr(lines)
 
