@@ -140,6 +140,8 @@ def test_every_action_has_a_form_and_code(page: Any) -> None:
         expect(page.locator("#name")).to_have_text(name)
         assert page.locator("#form .member").count() > 0
         assert name in page.locator("#code").text_content()
+        assert "InvalidParameter" in page.locator("#codes dt").all_text_contents()
+        assert "" not in page.locator("#codes dd").all_text_contents(), "every code is explained"
 
 
 def test_every_control_has_a_name(page: Any) -> None:

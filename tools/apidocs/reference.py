@@ -30,9 +30,9 @@ def structures() -> str:
     used: dict[str, set[str]] = {}
     for name, row in described().items():
         assert row.request is not None
-        for shape in (row.request, response_of(row)):
-            if shape is not None:
-                for inner in _inside(shape):
+        for whole in (row.request, response_of(row)):
+            if whole is not None:
+                for inner in _inside(whole):
                     shapes[inner.__name__] = inner
                     used.setdefault(inner.__name__, set()).add(name)
     parts = []

@@ -24,6 +24,7 @@ from roomtape.api.dispatch import ACTIONS, PLANNED, RETIRED, Action, Planned
 from roomtape.api.errors import OFF_LIST, WIRE_CODES
 from roomtape.api.steps import SERVICE, VERSION
 from roomtape.contract.codes import COMMON, LISTED
+from roomtape.contract.explanations import explain
 from roomtape.contract.meanings import Meaning, meaning
 from roomtape.contract.members import Member, members
 from roomtape.contract.regions import REGIONS
@@ -78,6 +79,9 @@ def document(action: str | None = None) -> Schema:
         "paths": {"/": {"post": _operation([known[name] for name in named], action)}},
         "components": {"schemas": schemas, "securitySchemes": {"tc3": _security()}},
         "x-roomtape-actions": {name: _row(known[name]) for name in named},
+        "x-roomtape-codes": {
+            code: explain(code) for code in sorted({c for name in named for c in codes(name)})
+        },
         "x-roomtape-retired": sorted(RETIRED),
     }
 

@@ -32,6 +32,12 @@ async function start() {
 }
 
 const rows = () => state.document["x-roomtape-actions"];
+// The codes an action may answer.
+function codesOf(row) {
+  const error = state.forms.resolve(row.answer).properties.Response.oneOf[1].properties.Error;
+  return error.properties.Code.enum;
+}
+
 const requestOf = (action) => rows()[action].request;
 
 // The actions that have every word of the search in name, group, summary or parameters.
@@ -72,6 +78,11 @@ function choose() {
   $("region").replaceChildren(...row.regions.map((region) => make("option", {}, region)));
   if (row.regions.includes("ap-singapore")) $("region").value = "ap-singapore";
   $("form").replaceChildren(state.form.element);
+  const rate = row.calls_per_second;
+  $("facts").textContent = rate >= 1 ? `At most ${rate} calls a second of an account.` : `At most one call in ${Math.round(1 / rate)} s of an account.`;
+  $("codes").replaceChildren(...codesOf(row).flatMap((code) => [
+    make("dt", {}, make("code", {}, code)), make("dd", {}, state.document["x-roomtape-codes"][code] ?? ""),
+  ]));
   $("usersig").hidden = !member("UserSig");
   $("answer").textContent = "";
   say("");
