@@ -55,6 +55,14 @@ def test_the_wheel_fits_every_python_from_3_11_on(wheel: Path) -> None:
     assert "-cp311-abi3-" in wheel.name
 
 
+def test_the_wheel_holds_the_pages_of_the_console(wheel: Path) -> None:
+    package = REPO / "src" / "roomtape"
+    files = {path.relative_to(package.parent).as_posix() for path in (package / "console").rglob("*.*")}
+    wanted = {name for name in files if name.endswith((".html", ".css", ".js", ".mjs"))}
+    assert len(wanted) >= 10
+    assert wanted <= set(zipfile.ZipFile(wheel).namelist())
+
+
 def test_the_wheel_holds_the_package_its_licence_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "roomtape/_core.abi3.so" in names
