@@ -221,11 +221,13 @@ class Library:
 
     async def remove(self, file_id: str) -> None:
         """End a file now; its bytes go at once. Raises NoSuchFile."""
+        now_ms = self._clock.now_ms()
+        still = sa.or_(library_files.c.expires_at_ms.is_(None), library_files.c.expires_at_ms > now_ms)
         async with self._db.write() as conn:
             done = await conn.execute(
                 sa.update(library_files)
-                .where(library_files.c.file_id == file_id, library_files.c.state == STORED)
-                .values(expires_at_ms=self._clock.now_ms())
+                .where(library_files.c.file_id == file_id, library_files.c.state == STORED, still)
+                .values(expires_at_ms=now_ms)
             )
             if not done.rowcount:
                 raise NoSuchFile(f"There is no file {file_id} in the library.")

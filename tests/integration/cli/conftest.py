@@ -15,12 +15,16 @@ import uvicorn
 from starlette.applications import Starlette
 
 from roomtape.access.service import Access
+from roomtape.api.actions.recording import automatic_spec
 from roomtape.callbacks.service import CallbackService
 from roomtape.cli.main import run
 from roomtape.clock import ManualClock
 from roomtape.config import Admin, Config, save_effective
 from roomtape.console.admin import Administration, routes
+from roomtape.library.service import Library
+from roomtape.library.store import LibraryStore
 from roomtape.process import ServerReport, write_report
+from roomtape.recording.automatic import to_keep
 from roomtape.state.database import Database
 from roomtape.tasks.workers import Workers
 from tests.support.callbacks import ScriptedPoster, sealer
@@ -42,6 +46,7 @@ class Bench:
     poster: ScriptedPoster
     workers: Workers
     capture: pytest.CaptureFixture[str]
+    library: Library
 
     async def command(self, *arguments: str) -> tuple[int, str, str]:
         """Run one command line; returns exit code, stdout, stderr."""
@@ -68,8 +73,24 @@ async def bench(
     access = Access(db, sealer(), clock)
     poster, workers = ScriptedPoster(clock), Workers()
     callbacks = CallbackService(db, clock, poster, sealer())
+    store = LibraryStore(tmp_path / "library")
+    library = Library(db, clock, sealer(), store, public_url="http://rooms.example", link_s=60)
+    await library.open()
+
+    async def set_auto_record(sdk_app_id: int, members: dict[str, Any] | None) -> None:
+        if members is None:
+            await access.set_auto_record(sdk_app_id, None, b"")
+        else:
+            await access.set_auto_record(sdk_app_id, *to_keep(automatic_spec(sdk_app_id, members)))
+
     administration = Administration(
-        db=db, access=access, callbacks=callbacks, workers=workers, run_path=run_path
+        db=db,
+        access=access,
+        callbacks=callbacks,
+        workers=workers,
+        run_path=run_path,
+        auto_record=set_auto_record,
+        library=library,
     )
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
@@ -86,7 +107,7 @@ async def bench(
             http_host="127.0.0.1", http_port=port, webrtc_addrs=[], rtmp_host="127.0.0.1", rtmp_port=1
         ),
     )
-    yield Bench(data_dir, db, clock, access, poster, workers, capfd)
+    yield Bench(data_dir, db, clock, access, poster, workers, capfd, library)
     server.should_exit = True
     await serving
     listener.close()
