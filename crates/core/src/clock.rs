@@ -45,6 +45,9 @@ const WINDOW_S: i64 = 30;
 const SLEW_PER_1000: i64 = 5;
 /// A larger error is no drift: the sender's clock was set. The mapping jumps.
 const JUMP_NS: i64 = SECOND_NS;
+/// A report that is this much off the one before it is believed when the next one says the same:
+/// clocks are set rarely, wrong reports differ from each other.
+const DOUBT_NS: i64 = 100_000_000;
 /// Reports of one peer's tracks that are further apart are wrong: no network holds back one of them
 /// so long, and no client sends sound and picture of times so different.
 const CONTRADICTION_NS: i64 = 5 * SECOND_NS;
@@ -113,6 +116,8 @@ pub struct TrackClock {
     rate: i64,
     /// NTP ns (UNIX epoch) minus RTP ns, by the newest sender report.
     report: Option<i64>,
+    /// Another one that is not believed yet.
+    doubted: Option<i64>,
     arrival: MinFilter,
     applied: Option<(i64, i64)>,
     /// Its place among the peer's offsets.
@@ -127,6 +132,7 @@ impl TrackClock {
         Self {
             rate: i64::from(rate),
             report: None,
+            doubted: None,
             arrival: MinFilter::default(),
             applied: None,
             place: None,
@@ -144,13 +150,19 @@ impl TrackClock {
             return;
         };
         let report = (unix.as_nanos() as i64).saturating_sub(self.rtp_ns(rtp));
-        let old = self.report.replace(report);
-        if old.is_some_and(|old| report.saturating_sub(old).saturating_abs() > JUMP_NS) {
+        let agrees = |other: i64| report.saturating_sub(other).saturating_abs() <= DOUBT_NS;
+        if self.report.is_some_and(|old| !agrees(old)) {
+            if !self.doubted.is_some_and(agrees) {
+                self.doubted = Some(report);
+                return;
+            }
             // The sender set its clock: what was learnt by the old one is void.
-            if let Some(place) = self.place {
-                peer.offsets[place] = MinFilter::default();
+            if let Some(filter) = self.place.and_then(|place| peer.offsets.get_mut(place)) {
+                *filter = MinFilter::default();
             }
         }
+        self.report = Some(report);
+        self.doubted = None;
     }
 
     /// The next capture times are used: from now on they are corrected slowly.
@@ -258,12 +270,28 @@ mod tests {
         picture.arrived(&mut peer, 0, SECOND_NS);
         assert_eq!(sound.capture_ns(&peer, 0, SECOND_NS), SECOND_NS);
         assert_eq!(picture.capture_ns(&peer, 0, SECOND_NS), SECOND_NS);
-        // It sets its clock right: the two agree again.
+        // It sets its clock right: the two agree again, when it has said so twice.
+        picture.sender_report(&mut peer, wall + Duration::from_secs(1), 90_000);
+        picture.arrived(&mut peer, 90_000, 2 * SECOND_NS);
+        assert_eq!(peer.offset_ns(2 * SECOND_NS), None);
         picture.sender_report(&mut peer, wall + Duration::from_secs(2), 180_000);
         picture.arrived(&mut peer, 180_000, 3 * SECOND_NS);
         assert_eq!(
             peer.offset_ns(3 * SECOND_NS),
             Some(SECOND_NS - 1_700_000_000 * SECOND_NS)
         );
+    }
+
+    #[test]
+    fn reports_that_all_say_the_same_rtp_time_are_not_followed() {
+        let mut peer = PeerClock::default();
+        let mut sound = TrackClock::new(48_000);
+        for second in 0..20 {
+            let wall = UNIX_EPOCH + Duration::from_secs(1_700_000_000 + second as u64);
+            sound.sender_report(&mut peer, wall, 0);
+            sound.arrived(&mut peer, second * 48_000, second * SECOND_NS);
+            let captured = sound.capture_ns(&peer, second * 48_000, second * SECOND_NS);
+            assert_eq!(captured, second * SECOND_NS);
+        }
     }
 }
