@@ -117,9 +117,18 @@ class Delivery:
             await self._write_playlists(task)
         if task.state == "exited":
             async with self._db.write() as conn:
-                ending = _Ending(conn, task, self._clock.now_ms(), self._settings, self._told)
+                exited_for_ms = self._exited_for_ms(task)
+                ending = _Ending(conn, task, self._clock.now_ms(), exited_for_ms, self._settings, self._told)
                 after = await ending.decide()
             self._finish(task, after)
+
+    def _exited_for_ms(self, task: Task) -> int:
+        """How long it has been Exited, by the monotonic clock as soon as this server has seen it."""
+        now_ns = self._clock.monotonic_ns()
+        if task.exited_ns is None:
+            now_ms = self._clock.now_ms()
+            task.exited_ns = now_ns - max(0, now_ms - (task.exited_ms or now_ms)) * 1_000_000
+        return (now_ns - task.exited_ns) // 1_000_000
 
     def _finish(self, task: Task, ending: _Outcome) -> None:
         if ending.final and not task.final_event:
@@ -164,7 +173,8 @@ class Delivery:
             whole = row.ended and row.proven == row.next_piece_no
             if task.vod is not None and not whole:
                 continue  # nobody can ask for a file of the library before it is whole
-            if now_ms < due_ms and not whole:
+            set_back = now_ms < (row.playlist_uploaded_ms or 0)  # the wall clock was
+            if now_ms < due_ms and not whole and not set_back:
                 self._again_in(task.task_id, (due_ms - now_ms) / 1000)
                 continue
             await self._write_playlist(task, row.output_key)
@@ -324,6 +334,7 @@ class _Ending:
         conn: AsyncConnection,
         task: Task,
         now_ms: int,
+        exited_for_ms: int,
         settings: TaskSettings,
         told: LibraryTold,
     ) -> None:
@@ -331,6 +342,7 @@ class _Ending:
         self._conn = conn
         self._task = task
         self._now_ms = now_ms
+        self._exited_for_ms = exited_for_ms
         self._min_ms = int(settings.exited_min_s * 1000)
         self._out = _Outcome()
 
@@ -349,7 +361,7 @@ class _Ending:
                 await self._end_files()
             final = self._out.final
         over = bool(final) or await self._given_up()
-        exited_for_ms = self._now_ms - (task.exited_ms or self._now_ms)
+        exited_for_ms = self._exited_for_ms
         if over and exited_for_ms >= self._min_ms:
             self._out.gone = True
             await self._update(status="gone", gone_ms=self._now_ms, status_ms=self._now_ms)

@@ -355,7 +355,7 @@ class Lifecycle:
         def after() -> None:
             if task.running:
                 task.state = "exited"
-                task.exited_ms = now_ms
+                task.exited_ms, task.exited_ns = now_ms, self._clock.monotonic_ns()
                 log.info("recorder_left", task_id=task.task_id)
             self._timers.cancel(("silent", task.task_id))
             self._timers.cancel(("flow", task.task_id))

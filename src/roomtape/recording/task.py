@@ -76,6 +76,7 @@ class Task:
     started: bool = False
     stop: StopOrder | None = None
     exited_ms: int | None = None
+    exited_ns: int | None = None  # the same instant on the monotonic clock, known from the first look on
     final_event: str = ""
     new_stretch: bool = False  # the media core was restarted under it; not yet told to a worker that took it
     moves: int = 0

@@ -82,6 +82,12 @@ def wait_after_s(tries: int) -> int:
     return 0 if tries <= 1 else min(3 << (tries - 2), LONGEST_WAIT_S) if tries < 12 else LONGEST_WAIT_S
 
 
+def _left_ms(next_at_ms: int, tries: int, now_ms: int) -> int:
+    """What is left of a wait; none if it is longer than it ever was: the wall clock was set back."""
+    left_ms = next_at_ms - now_ms
+    return 0 if left_ms > wait_after_s(tries) * 1000 else max(left_ms, 0)
+
+
 async def enqueue(
     conn: AsyncConnection,
     *,
@@ -203,8 +209,9 @@ class Uploads:
             )
             waiting = [row for row in rows if row.id not in busy]
         for row in waiting:
-            if row.next_at_ms > now_ms:
-                return max(int(row.next_at_ms) - now_ms, 1) / 1000
+            left_ms = _left_ms(row.next_at_ms, row.tries, now_ms)
+            if left_ms > 0:
+                return left_ms / 1000
             if len(self._running) >= self._concurrency:
                 return None  # the end of one wakes us
             task = asyncio.create_task(self._carry(_upload(row)))
