@@ -1,5 +1,8 @@
 """The upload queue: rows of SQL, retried until proven or too old.
 
+Tasks do not wait for each other's stores: one that was never proven or has failed last gets one place at
+a time, all failing ones together a quarter of the places, and no task more than half.
+
 A row goes ready -> proven, or ready -> given_up when `max_age` has passed. What is on its way is known
 only in memory: a server that dies in the middle begins the object again, and the store replaces it.
 Source of the schedule: our choice, On-cloud Recording > "uploads are retried", no numbers published.
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +33,7 @@ log = structlog.get_logger(__name__)
 TELL_AFTER_MS = 600_000  # a failure that may pass is told after ten minutes of it
 LONGEST_WAIT_S = 300
 GRACE_S = 2.0  # for objects on their way when the server ends
+OUTCOMES_KEPT = 10_000
 _DATABASE_RETRY_S = 1.0
 _CONTENT_TYPES = {
     ".ts": "video/mp2t",
@@ -159,6 +164,8 @@ class Uploads:
         self._wake = asyncio.Event()
         self._closed = False
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._task_of: dict[int, str] = {}  # of what is on its way
+        self._outcome: OrderedDict[str, bool] = OrderedDict()  # per task, whether its last try was proven
 
     def wake(self) -> None:
         """Something was queued, or an upload has ended: look again."""
@@ -200,12 +207,15 @@ class Uploads:
         """Start what is due; returns the seconds until something else is, None while nothing waits."""
         now_ms = self._clock.now_ms()
         busy = set(self._running)  # one that ends while we read is still "ready" in what we read
+        nth = sa.func.row_number().over(
+            partition_by=uploads.c.task_id, order_by=(uploads.c.next_at_ms, uploads.c.id)
+        )
+        ranked = sa.select(uploads, nth.label("nth")).where(uploads.c.state == "ready").subquery()
         async with self._db.read() as conn:
             rows = await conn.execute(
-                sa.select(uploads)
-                .where(uploads.c.state == "ready")
-                .order_by(uploads.c.next_at_ms, uploads.c.id)
-                .limit(self._concurrency * 4)
+                sa.select(ranked)
+                .where(ranked.c.nth <= self._concurrency * 2)  # no task's backlog hides the others
+                .order_by(ranked.c.next_at_ms, ranked.c.id)
             )
             waiting = [row for row in rows if row.id not in busy]
         for row in waiting:
@@ -214,13 +224,34 @@ class Uploads:
                 return left_ms / 1000
             if len(self._running) >= self._concurrency:
                 return None  # the end of one wakes us
-            task = asyncio.create_task(self._carry(_upload(row)))
-            self._running[row.id] = task
-            task.add_done_callback(functools.partial(self._ended, row.id))
+            if self._may_start(row.task_id):
+                task = asyncio.create_task(self._carry(_upload(row)))
+                self._running[row.id] = task
+                self._task_of[row.id] = row.task_id
+                task.add_done_callback(functools.partial(self._ended, row.id))
         return None
+
+    def _may_start(self, task_id: str) -> bool:
+        """Whether the task's share of the places lets it have one more."""
+        outcome = self._outcome.get(task_id)
+        held = list(self._task_of.values())
+        if outcome:
+            return held.count(task_id) < max(1, self._concurrency // 2)
+        if outcome is False:
+            failing = [other for other in held if self._outcome.get(other) is False]
+            if len(failing) >= max(1, self._concurrency // 4):
+                return False
+        return task_id not in held
+
+    def _note_outcome(self, task_id: str, proven: bool) -> None:
+        self._outcome[task_id] = proven
+        self._outcome.move_to_end(task_id)
+        if len(self._outcome) > OUTCOMES_KEPT:
+            self._outcome.popitem(last=False)
 
     def _ended(self, row_id: int, _task: asyncio.Task[None]) -> None:
         del self._running[row_id]
+        del self._task_of[row_id]
         self._wake.set()
 
     async def _carry(self, upload: Upload) -> None:
@@ -235,13 +266,16 @@ class Uploads:
                 content_type=_CONTENT_TYPES.get(Path(upload.object_key).suffix, "application/octet-stream"),
             )
         except StoreError as error:
+            self._note_outcome(upload.task_id, proven=False)
             await self._until_written(functools.partial(self._note_failure, upload, error))
         except Exception as error:
             log.exception("upload_broke", task_id=upload.task_id, name=upload.name)
             failure = StoreError("InternalError", "The upload broke in the server.")
             failure.__cause__ = error
+            self._note_outcome(upload.task_id, proven=False)
             await self._until_written(functools.partial(self._note_failure, upload, failure))
         else:
+            self._note_outcome(upload.task_id, proven=True)
             await self._until_written(functools.partial(self._note_proof, upload, proof))
         self._follower.settled(upload.task_id)
 
