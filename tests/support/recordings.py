@@ -23,6 +23,7 @@ ROOM = "1400000001/s/class"
 TASK = "task-1"
 TASK0_NS = 1000 * NS  # an arbitrary monotonic instant at which the task's time begins
 WALL0_MS = 1_772_352_900_000
+ADTS_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 PATIENCE_S = 20  # how long a loaded machine may take for anything
 
 
@@ -159,6 +160,7 @@ class Elementary:
 
     pictures: list[tuple[int, int, bytes]] = field(default_factory=list)  # pts, dts, Annex B
     sounds: list[int] = field(default_factory=list)  # pts
+    aac: list[bytes] = field(default_factory=list)  # raw frames, without ADTS
 
 
 def key(user: str, media: str, what: str) -> str:
@@ -178,11 +180,12 @@ def read_pieces(paths: Iterable[Path]) -> Elementary:
                     assert packet.dts is not None
                     found.pictures.append((packet.pts - 900_000, packet.dts - 900_000, bytes(packet)))
                 else:
-                    data, pts = bytes(packet), packet.pts - 900_000
+                    data, pts = bytes(packet), Fraction(packet.pts - 900_000)
                     while data:  # a PES may hold several ADTS frames
                         length = (data[3] & 3) << 11 | data[4] << 3 | data[5] >> 5
-                        found.sounds.append(pts)
-                        pts += 1920
+                        found.sounds.append(round(pts))
+                        found.aac.append(data[7:length])
+                        pts += Fraction(1024 * 90_000, ADTS_RATES[data[2] >> 2 & 15])
                         data = data[length:]
     return found
 
@@ -190,17 +193,3 @@ def read_pieces(paths: Iterable[Path]) -> Elementary:
 def strip_aud(data: bytes) -> bytes:
     """An access unit without the delimiter a transport stream puts before it."""
     return data[6:] if data.startswith(b"\x00\x00\x00\x01\x09") else data
-
-
-def adts_payloads(paths: Iterable[Path]) -> list[bytes]:
-    """The raw AAC frames of transport streams, in order."""
-    found = []
-    for path in paths:
-        with av.open(str(path), format="mpegts", options={"fflags": "+noparse+nofillin"}) as file:
-            for packet in file.demux(audio=0):
-                data = bytes(packet)
-                while data:
-                    length = (data[3] & 3) << 11 | data[4] << 3 | data[5] >> 5
-                    found.append(data[7:length])
-                    data = data[length:]
-    return found

@@ -103,7 +103,7 @@ def make_piece(
         if reserve is not None:
             reserve.keep()
     width, height = _first_size(journal.streams, packets)
-    sound = _sound(journal.streams, head)
+    sound = _sound(journal.streams, packets, head)
     return MadePiece(
         output=output,
         piece_no=piece_no,
@@ -240,6 +240,8 @@ def _first_size(streams: dict[int, StreamHead], packets: Sequence[Packet]) -> tu
     return 0, 0
 
 
-def _sound(streams: dict[int, StreamHead], head: OutputHead) -> StreamHead | None:
-    of_output = (streams[stream] for stream in head.streams if stream in streams)
+def _sound(streams: dict[int, StreamHead], packets: Sequence[Packet], head: OutputHead) -> StreamHead | None:
+    """The sound of a piece, whose configuration changes only between pieces; of its output if it has none."""
+    ids = (*(packet.stream for packet in packets), *head.streams)
+    of_output = (streams[stream] for stream in ids if stream in streams)
     return next((stream for stream in of_output if stream.kind == "audio"), None)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from roomtape.media.adts import AAC_LC, AacConfig, BadAac
+from roomtape.media.aac_source import AacSource
+from roomtape.media.adts import SAMPLE_RATES, BadAac
 from roomtape.media.clocks import PICTURE_HZ
 from roomtape.media.frames import KEY, NS, PREROLL, Coded, TapFrame, Track
 from roomtape.media.picture import KeptPicture, Picture, TranscodedPicture, restore_picture
@@ -236,12 +237,13 @@ class Strand:
 
 def sound_for(track: Track) -> Sound:
     """The element for a track's codec: AAC-LC is kept, everything else is decoded and put on a grid."""
-    if track.codec == "aac":
-        try:
-            config = AacConfig.parse(track.extradata)
-        except BadAac:
-            config = AacConfig(5, track.sample_rate or OPUS_RATE, track.channels or 2)
-        if config.object_type == AAC_LC and config.channels in (1, 2):
-            return KeptSound(config.sample_rate, config.channels)
-        return GridSound(track.sample_rate or config.sample_rate, min(config.channels, 2))
-    return GridSound(OPUS_RATE, track.channels if track.channels in (1, 2) else 2)
+    if track.codec != "aac":
+        return GridSound(OPUS_RATE, track.channels if track.channels in (1, 2) else 2)
+    try:
+        source = AacSource.parse(track.extradata)
+    except BadAac:
+        return GridSound(track.sample_rate or OPUS_RATE, 1 if track.channels == 1 else 2)
+    if source.plain and source.channels <= 2:
+        return KeptSound(source.sample_rate, source.channels)
+    rate = source.sample_rate if source.sample_rate in SAMPLE_RATES else OPUS_RATE
+    return GridSound(rate, min(source.channels, 2))

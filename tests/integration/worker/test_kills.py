@@ -25,7 +25,6 @@ from tests.support.recordings import (
     TASK0_NS,
     Rig,
     Source,
-    adts_payloads,
     key,
     read_pieces,
     strip_aud,
@@ -166,7 +165,9 @@ def test_kept_aac_and_transcoded_vp8_survive_kills_as_well(rig: Callable[..., Ri
     sound = [it.path(p) for p in it.server.of(TASK, key("amy", "main", "audio"))]
     seen = measure_bytes(b"".join(path.read_bytes() for path in sound), "mpegts")
     assert seen.audio_gaps_s == []
-    assert adts_payloads(sound) == [f.data for f in it.core.sent[audio] if f.capture_ns < TASK0_NS + 20 * NS]
+    assert read_pieces(sound).aac == [
+        f.data for f in it.core.sent[audio] if f.capture_ns < TASK0_NS + 20 * NS
+    ]
     picture = [it.path(p) for p in it.server.of(TASK, key("amy", "main", "video"))]
     shown = measure_bytes(b"".join(path.read_bytes() for path in picture), "mpegts")
     assert shown.warnings == []

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from roomtape.control import messages as say
@@ -11,10 +14,26 @@ from roomtape.media.frames import NS
 from tests.support.inline import Inline
 from tests.support.measure import measure_bytes
 from tests.support.recordings import TASK, TASK0_NS, Source, read_pieces, strip_aud
-from tests.support.signals import aac_beeps, between, h264_flashes, moved, opus_beeps, vp8_flashes
+from tests.support.signals import (
+    AacSignal,
+    Frame,
+    aac_beeps,
+    between,
+    h264_flashes,
+    moved,
+    opus_beeps,
+    vp8_flashes,
+)
 
+GOLDEN = Path(__file__).parents[2] / "golden"
 BEEP_S = 0.062  # two Opus packets and one AAC frame
 FRAME_S = 1 / 30 + 0.001
+LIP_SYNC_S = 0.045  # ITU-R BT.1359: nobody notices less
+SBR_DELAY_S = 0.021  # a decoder with replication gives its sound 962 samples of 48 kHz later
+ROUNDED_TICKS = 1.5  # 44.1 kHz does not divide 90 kHz
+MOSTLY_MISSING = 0.01  # 0.2 in the source, 0.02 to 0.12 after coarse coding; without replication nothing
+SILENT_BYTES = 40  # what codes silence may be the same by chance
+SBR_24_TO_48 = bytes.fromhex("2b118800")  # AudioSpecificConfig: SBR, 24 kHz, stereo, 48 kHz, LC
 
 
 def test_a_muted_microphone_is_silence_not_a_cut(inline: Callable[..., Inline]) -> None:
@@ -421,6 +440,171 @@ def test_another_aac_configuration_goes_on_in_the_same_output_after_a_mark(
         seen = measure_bytes(it.path(piece).read_bytes(), "mpegts", origin_s=10)
         assert seen.beeps_s == pytest.approx(beeps, abs=0.03)
         assert seen.sample_rate == (44_100 if piece.piece_no == 0 else 48_000)
+
+
+def flv_sound(path: Path) -> tuple[bytes, tuple[Frame, ...]]:
+    """The AudioSpecificConfig and the frames of a file, times in ms."""
+    with av.open(str(path)) as file:
+        stream = file.streams.audio[0]
+        packets = [packet for packet in file.demux(stream) if packet.size]
+        frames = tuple(Frame(p.pts or 0, p.dts or 0, 43, True, bytes(p)) for p in packets)
+        return bytes(stream.codec_context.extradata or b""), frames
+
+
+def high_part(path: Path, *, from_s: float) -> float:
+    """How strong the strongest tone of 8 to 12 kHz is in 40 ms of a piece, against the strongest of all."""
+    with av.open(str(path)) as file:
+        frames = list(file.decode(audio=0))
+        start = float(frames[0].time or 0) - 10
+        pcm = np.concatenate([frame.to_ndarray()[0] for frame in frames])
+        rate = frames[0].sample_rate
+    first = round((from_s - start) * rate)
+    part = pcm[first : first + rate // 25]
+    strength = np.abs(np.fft.rfft(part * np.hanning(len(part))))
+    hz = np.fft.rfftfreq(len(part), 1 / rate)
+    return float(strength[(hz > 8000) & (hz < 12_000)].max() / strength.max())
+
+
+def publish_aac(
+    it: Inline, signal: AacSignal, *, config: bytes = b"", samples: int = 1024, rate: int = 0
+) -> Source:
+    """AAC as RTMP brings it, in ms; `config`, `samples` and `rate` where they are not those of LC."""
+    rate = rate or signal.sample_rate
+    frames = tuple(
+        f._replace(pts=n * samples * 1000 // rate, dts=n * samples * 1000 // rate)
+        for n, f in enumerate(signal.frames)
+    )
+    return it.publish(
+        "amy",
+        "audio",
+        frames,
+        codec="aac",
+        clock=1000,
+        time_base_den=1000,
+        extradata=config or signal.config,
+        sample_rate=signal.sample_rate,
+        channels=signal.channels,
+    )
+
+
+def test_stereo_that_turns_mono_goes_on_after_a_mark(inline: Callable[..., Inline]) -> None:
+    it = inline()
+    it.start()
+    both, one = aac_beeps(4, sample_rate=44_100), aac_beeps(4, sample_rate=44_100, channels=1, start_s=4.0)
+    source = publish_aac(it, both)
+    it.until(4)
+    it.core.change_config(source.track, one.config)
+    it.sources.remove(source)
+    later = [f._replace(pts=f.pts * 10 // 441, dts=f.dts * 10 // 441) for f in one.frames]
+    it.sources.append(Source(source.track, later, 1000, source.at_ns))
+    it.until(8)
+    it.stop()
+    pieces = it.of("amy", "main", "audio")
+    assert [(p.discontinuity, p.sample_rate, p.channels) for p in pieces] == [
+        (False, 44_100, 2),
+        (True, 44_100, 1),
+    ]
+    for piece, beeps in zip(pieces, ([0, 1, 2, 3], [4, 5, 6, 7]), strict=True):
+        seen = measure_bytes(it.path(piece).read_bytes(), "mpegts", origin_s=10)
+        assert seen.beeps_s == pytest.approx(beeps, abs=0.03)
+        assert (seen.audio_gaps_s, seen.warnings) == ([], [])
+
+
+def test_sound_announced_as_he_aac_is_decoded_to_its_full_rate(inline: Callable[..., Inline]) -> None:
+    """Frames of 24 kHz LC whose configuration announces replication; they bring none, so the top is empty."""
+    it = inline()
+    it.start()
+    signal = aac_beeps(6, sample_rate=24_000)
+    publish_aac(it, signal, config=SBR_24_TO_48)
+    it.until(6)
+    it.stop()
+    (piece,) = it.of("amy", "main", "audio")
+    assert (piece.sample_rate, piece.channels) == (48_000, 2)
+    seen = it.measured("amy", "main", "audio")
+    assert seen.beeps_s == pytest.approx(list(range(6)), abs=SBR_DELAY_S + BEEP_S)
+    assert (seen.audio_gaps_s, seen.warnings) == ([], [])
+
+
+@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize(("name", "rate"), [("he_aac_48000", 48_000), ("he_aac_v2_44100", 44_100)])
+def test_he_aac_of_another_coder_is_heard_whole(
+    inline: Callable[..., Inline], name: str, rate: int, kill: bool
+) -> None:
+    """Beeps of 1 kHz and 9 kHz; the upper one is not in the core of the stream, replication makes it."""
+    it = inline()
+    it.start()
+    config, frames = flv_sound(GOLDEN / f"{name}.flv")
+    it.publish(
+        "amy",
+        "audio",
+        frames,
+        codec="aac",
+        clock=1000,
+        time_base_den=1000,
+        extradata=config,
+        sample_rate=rate // 2,
+        channels=2,
+    )
+    if kill:
+        it.until(1.5)
+        it.die()
+        it.start()
+    it.until(4)
+    it.stop()
+    (piece,) = it.of("amy", "main", "audio")
+    assert (piece.sample_rate, piece.channels) == (rate, 2)
+    seen = it.measured("amy", "main", "audio")
+    assert seen.beeps_s == pytest.approx([0, 1, 2, 3], abs=BEEP_S)
+    assert (seen.audio_gaps_s, seen.warnings) == ([], [])
+    assert high_part(it.path(piece), from_s=2.02) > MOSTLY_MISSING
+
+
+def test_lc_that_turns_he_aac_is_decoded_from_there_on(inline: Callable[..., Inline]) -> None:
+    it = inline()
+    it.start()
+    plain, low = aac_beeps(4), aac_beeps(4, sample_rate=24_000, start_s=4.0)
+    source = publish_aac(it, plain)
+    it.until(4)
+    it.core.change_config(source.track, SBR_24_TO_48)
+    it.sources.remove(source)
+    later = [f._replace(pts=f.pts // 24, dts=f.dts // 24) for f in low.frames]
+    it.sources.append(Source(source.track, later, 1000, source.at_ns))
+    it.until(8)
+    it.stop()
+    pieces = it.of("amy", "main", "audio")
+    assert [p.discontinuity for p in pieces] == [False, True]
+    kept = it.elementary_of(pieces[0]).aac
+    assert kept == [f.data for f in plain.frames][: len(kept)]
+    assert len(kept) >= len(plain.frames) - 1
+    made = it.elementary_of(pieces[1]).aac
+    assert not set(made) & {f.data for f in low.frames if len(f.data) > SILENT_BYTES}
+    seen = measure_bytes(it.path(pieces[1]).read_bytes(), "mpegts", origin_s=10)
+    assert seen.sample_rate == 48_000
+    assert seen.beeps_s == pytest.approx([4, 5, 6, 7], abs=SBR_DELAY_S + BEEP_S)
+
+
+@pytest.mark.parametrize("av_merge", [0, 1])
+def test_kept_aac_of_44_1_khz_lies_on_its_own_grid_in_step_with_the_picture(
+    inline: Callable[..., Inline], av_merge: int
+) -> None:
+    it = inline(av_merge=av_merge)
+    it.start()
+    signal = aac_beeps(12, sample_rate=44_100)
+    publish_aac(it, signal)
+    it.publish("amy", "video", h264_flashes(12))
+    it.until(12)
+    it.stop()
+    sound, both = ("audio", "video") if av_merge == 0 else ("audiovideo", "audiovideo")
+    recorded = it.elementary("amy", "main", sound)
+    kept = recorded.aac
+    assert kept == [f.data for f in signal.frames][: len(kept)]
+    assert len(kept) >= len(signal.frames) - 1
+    grid = [recorded.sounds[0] + n * 1024 * 90_000 / 44_100 for n in range(len(kept))]
+    assert recorded.sounds == pytest.approx(grid, abs=ROUNDED_TICKS)
+    heard, seen = it.measured("amy", "main", sound), it.measured("amy", "main", both)
+    assert heard.audio_gaps_s == []
+    off = [beep - flash for beep, flash in zip(heard.beeps_s, seen.flashes_s, strict=True)]
+    assert max(map(abs, off)) < LIP_SYNC_S
 
 
 def test_only_the_first_users_have_a_place_and_a_leaver_s_goes_to_the_next(
