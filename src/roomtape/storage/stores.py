@@ -7,8 +7,10 @@ asked for. Only then may the spool lose its copy.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -139,23 +141,48 @@ class LocalBuckets:
 
 
 def _store(source: Path, target: Path) -> Proof:
-    """Copy beside the target, force it to disk, rename, force the directories, read back."""
+    """Put the file beside the target, force it to disk, rename, force the directories, read back.
+
+    On the file system of the spool that is one more name for the same file: nothing is copied, and
+    the object stays when the spool gives up its name. Spool files are never written again.
+    """
     created = _make_directories(target.parent)
     temporary = target.with_name(f".tmp-{target.name}")
+    temporary.unlink(missing_ok=True)
     try:
-        with source.open("rb") as reader, temporary.open("wb") as writer:
-            while chunk := reader.read(CHUNK_BYTES):
-                writer.write(chunk)
-            writer.flush()
-            os.fsync(writer.fileno())
+        if not _link(source, temporary):
+            shutil.copyfile(source, temporary)
+        temporary.chmod(_MODE)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
         temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)  # also there when both names were the same file already
     for directory in (target.parent, *created):
         _sync_directory(directory)
     size, md5 = digest(target)
     return Proof(size, md5, "read-back")
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Give the file a second name; False where the file systems differ or do not allow it."""
+    try:
+        target.hardlink_to(source)
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+            return False
+        raise
+    return True
+
+
+def _mode() -> int:
+    """What a new file of this process may be read by."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+_MODE = _mode()
 
 
 def digest(path: Path) -> tuple[int, str]:

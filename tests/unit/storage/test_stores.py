@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,25 @@ async def test_an_object_lies_under_its_key_and_nothing_else_does(tmp_path: Path
     await store.delete("a/b/c.ts")
     await store.delete("a/b/c.ts")
     assert not await store.exists("a/b/c.ts")
+
+
+async def test_on_one_file_system_nothing_is_copied(tmp_path: Path, source: Path) -> None:
+    store = LocalStore(tmp_path / "bucket")
+    await put(store, source)
+    await put(store, source)
+    (stored,) = [p for p in (tmp_path / "bucket").rglob("*") if p.is_file()]
+    assert stored.samefile(source)
+    content = source.read_bytes()
+    source.unlink()
+    assert stored.read_bytes() == content, "the object stays when the spool gives up its name"
+
+
+async def test_between_file_systems_the_bytes_are_copied(tmp_path: Path, source: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        assert Path(elsewhere).stat().st_dev != source.stat().st_dev
+        await put(LocalStore(Path(elsewhere)), source)
+        (stored,) = [p for p in Path(elsewhere).rglob("*") if p.is_file()]
+        assert stored.read_bytes() == source.read_bytes()
 
 
 async def test_an_object_of_other_bytes_than_asked_for_is_not_proven(tmp_path: Path, source: Path) -> None:
@@ -87,11 +109,28 @@ async def test_a_missing_file_is_told_at_once_and_without_paths(tmp_path: Path) 
     assert str(tmp_path) not in str(refused.value)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-async def test_a_bucket_that_may_not_be_written_is_told_at_once(tmp_path: Path, source: Path) -> None:
-    (tmp_path / "bucket").mkdir(mode=0o500)
+@pytest.fixture
+def powerless() -> Iterator[Path]:
+    """A directory that may be read and not written; root becomes nobody for the time."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "source.ts").write_bytes(b"media" * 1000)
+        (folder / "bucket").mkdir()
+        for path in (folder, folder / "bucket"):
+            path.chmod(0o555)
+        was = os.geteuid()
+        if was == 0:
+            os.seteuid(pwd.getpwnam("nobody").pw_uid)
+        try:
+            yield folder
+        finally:
+            os.seteuid(was)
+            folder.chmod(0o755)
+
+
+async def test_a_bucket_that_may_not_be_written_is_told_at_once(powerless: Path) -> None:
     with pytest.raises(StoreError) as refused:
-        await put(LocalStore(tmp_path / "bucket"), source)
+        await put(LocalStore(powerless / "bucket"), powerless / "source.ts")
     assert (refused.value.code, refused.value.tell_at_once) == ("AccessDenied", True)
 
 
