@@ -34,6 +34,7 @@ TOPIC = "library"  # announced by every commit that changes what is stored or un
 HELD, STORED, FAILED, REMOVED = "held", "stored", "failed", "removed"
 HLS = "hls"
 LONGEST_LINK_S = 10 * 366 * 86_400  # of a file that is kept for ever, when links end with their file
+LONGEST_EXPIRE_S = 10**11  # beyond three thousand years is for ever
 _KEY_NAME = "media_links"
 _KEY_BYTES = 32
 _RETRY_S = 5.0
@@ -149,7 +150,8 @@ class Library:
     async def enter(self, conn: AsyncConnection, media: Media) -> Playable:
         """A file that is stored whole: it can be played from the commit on."""
         now_ms = self._clock.now_ms()
-        expires_ms = now_ms + media.expire_s * 1000 if media.expire_s else None
+        ends = 0 < media.expire_s <= LONGEST_EXPIRE_S
+        expires_ms = now_ms + media.expire_s * 1000 if ends else None
         file_id = await self._write(conn, media, STORED, stored_ms=now_ms, expires_at_ms=expires_ms)
         announce(conn, TOPIC)
         return Playable(file_id, self._url(file_id, media.name, now_ms, expires_ms))

@@ -5,22 +5,22 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from roomtape.storage.spool import fitting
 from roomtape.storage.stores import LocalStore
 
 
 class LibraryStore(LocalStore):
-    """The object store of the library; keys are `<task ID>/<name>`."""
+    """The object store of the library; keys are `<task ID>/<name>`, and a name may be of any length."""
 
     __slots__ = ()
+
+    def _path(self, key: str) -> Path:
+        folder, _, name = key.rpartition("/")
+        return LocalStore._path(self, f"{folder}/{fitting(name)}" if folder else key)
 
     def path(self, key: str) -> Path:
         """Where the object of that key lies. Raises StoreError when it is no key."""
         return self._path(key)
-
-    def size(self, key: str) -> int:
-        """Bytes of an object, 0 when there is none."""
-        path = self._path(key)
-        return path.stat().st_size if path.is_file() else 0
 
     def playlist_of(self, key: str) -> list[str]:
         """The lines of a stored playlist; none when it is not there."""

@@ -6,10 +6,20 @@ first three, the server writes `index/`. Names that start with `.tmp-` are unfin
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+LONGEST_NAME = 230  # bytes; file systems take 255, and unfinished files have something before theirs
+
+
+def fitting(name: str) -> str:
+    """A name as the file system can have it: one that is too long is told by a digest of the whole."""
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:32]}{Path(name).suffix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,7 @@ class Spool:
         return self.task_dir(task_id) / "files" / name
 
     def index(self, task_id: str, name: str) -> Path:
-        return self.task_dir(task_id) / "index" / name
+        return self.task_dir(task_id) / "index" / fitting(name)
 
     def write_index(self, task_id: str, name: str, text: str) -> Path:
         """Write a playlist so that a reader sees the old one or the new one, never a part."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import pytest
 
 from roomtape.clock import ManualClock
 from roomtape.control.messages import Finalise, Finalised, PieceCommitted, StoppedCommitted
+from roomtape.library.service import TOPIC
+from roomtape.library.store import segments
 from roomtape.recording.names import enc, utc17
 from roomtape.recording.service import UploadRules
 from roomtape.recording.spec import VodSpec
 from roomtape.state.database import Database
 from roomtape.state.schema import library_files
-from tests.support.stage import LINK_S, ScriptedWorker, Stage, stage
+from tests.support.stage import LINK_S, PATIENCE_S, ScriptedWorker, Stage, stage
 
 TOLD_OF_NO_LIBRARY = {303, 304, 305, 307, 308, 310}
 BASE = f"{enc('class')}_UserId_s_{enc('amy')}_UserId_e_main"
@@ -104,7 +107,8 @@ async def test_media_type_says_which_files_there_are(
         if row.type == 311
     ]
     base = f"lesson-7__UserDefine_u_{BASE}"
-    assert names == [f"{base}_audio.m3u8" if kind == "m3u8" else f"{base}.{kind}" for kind in stored]
+    wanted = [f"{base}_audio.m3u8" if kind == "m3u8" else f"{base}.{kind}" for kind in stored]
+    assert sorted(names) == sorted(wanted)  # in whatever order they became whole
     assert not TOLD_OF_NO_LIBRARY & set(await server.types(task_id))
 
 
@@ -180,6 +184,51 @@ async def test_a_server_that_dies_before_the_last_event_tells_each_file_once(
         await second.event(312, status=0)
         assert (await second.types(task_id)).count(311) == 2
         assert (await second.types(task_id)).count(312) == 1
+
+
+async def test_the_longest_names_are_stored_played_and_deleted(server: Stage, clock: ManualClock) -> None:
+    room, user, record_id = "r" * 64, "u" * 32, "i" * 64
+    worker = ScriptedWorker(server.workers)
+    vod = VodSpec(media_type=3, user_define_record_id=record_id, expire_s=60)
+    task_id = await server.recording.create(server.spec(room_id=room, storage=vod))
+    assign = await worker.take()
+    worker.piece(assign, 0, user=user)
+    await worker.told(PieceCommitted)
+    await server.recording.stop(server.sdk_app_id, task_id)
+    worker.stopped(assign)
+    worker.finish(await worker.told(Finalise))
+    await server.event(312, status=0)
+    files = [row.fact["payload"]["vod"] for row in await server.events() if row.type == 311]
+    hls = next(file for file in files if file["cache_file"].endswith(".m3u8"))
+    assert len(files) == 2
+    assert hls["cache_file"] == (
+        f"{record_id}__UserDefine_u_{enc(room)}_UserId_s_{enc(user)}_UserId_e_main_audio.m3u8"
+    )
+    library = server.library
+    lines = library.store.playlist_of(f"{task_id}/{hls['cache_file']}")
+    [segment] = segments(lines)
+    assert len(segment) > 255
+    assert library.store.path(f"{task_id}/{segment}").is_file()
+    await clock.advance(60)
+    for vod_file in files:
+        await until_removed(server, vod_file["file_id"])
+    assert not (server.root / "library" / task_id).exists()
+
+
+async def until_removed(server: Stage, file_id: str) -> None:
+    changed = asyncio.Event()
+    server.db.on_commit(TOPIC, changed.set)
+    async with asyncio.timeout(PATIENCE_S):
+        while {row["file_id"]: row["state"] for row in await server.library.files()}[file_id] != "removed":
+            await changed.wait()
+            changed.clear()
+
+
+async def test_an_expire_time_of_any_size_is_kept(server: Stage) -> None:
+    task_id, _ = await record(server, media_type=1, expire_s=2**64 - 1)
+    await server.event(312, status=0)
+    [row] = await server.library.files(task_id=task_id)
+    assert row["expires_at_ms"] is None
 
 
 async def test_what_the_request_wished_is_kept_with_the_file(server: Stage) -> None:

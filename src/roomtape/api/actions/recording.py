@@ -62,6 +62,7 @@ from roomtape.secret import Secret
 CALL_DEADLINE_S = 6.0  # the page: a client may take a slower answer as lost
 MAX_LIST = 32
 AUTOMATIC_MEMBERS = frozenset({"RecordParams", "StorageParams"})
+LARGEST = 2**63 - 1  # of numbers that are only kept
 VOD_AAC = frozenset({2, 4})  # MediaType
 PICTURE_ONLY = 2
 SOUND_ONLY = 1
@@ -231,8 +232,8 @@ def _media_library(given: TencentVod) -> VodSpec:
         user_define_record_id=record_id,
         procedure=given.procedure or "",
         storage_region=given.storage_region or "",
-        class_id=given.class_id or 0,
-        sub_app_id=given.sub_app_id or 0,
+        class_id=within(f"{at}.ClassId", given.class_id, 0, LARGEST, 0),
+        sub_app_id=within(f"{at}.SubAppId", given.sub_app_id, 0, LARGEST, 0),
         session_context=given.session_context or "",
         source_context=given.source_context or "",
     )
