@@ -96,6 +96,7 @@ class Server:
         self.boot_id = uuid.uuid4().hex
         self._down = AsyncExitStack()  # what has to be closed, last made first
         self._draining = False
+        self._http_servers: list[HttpServer] = []
 
     async def start(self) -> None:
         """Bring everything up. Raises StartFailed; what was made until then is closed."""
@@ -145,7 +146,7 @@ class Server:
         egress = EgressProxy(guard)
         await egress.start()
         self._down.push_async_callback(egress.close)
-        stores = S3Stores(egress, S3Rules(config.storage.endpoints, config.storage.checksums))
+        stores = S3Stores(egress, _s3_rules(config))
         self.library = Library(
             self.db,
             clock,
@@ -215,9 +216,22 @@ class Server:
     def reload(self, config: Config) -> None:
         """Take over what may change while the server runs."""
         self._callback_settings.give_up_after_s = config.callbacks.give_up_after_s
+        self._renew_certificates(config)
         for name in ("limits", "api", "callbacks"):
             setattr(self.config, name, getattr(config, name))
         log.info("configuration_reloaded")
+
+    def _renew_certificates(self, config: Config) -> None:
+        for server in self._http_servers:
+            try:
+                server.renew(config.server.tls_cert, config.server.tls_key)
+            except OSError as error:
+                log.error(
+                    "certificate_not_renewed",
+                    file=config.server.tls_cert,
+                    reason=str(error),
+                    still="the former",
+                )
 
     # --- parts ------------------------------------------------------------------------------------
 
@@ -390,6 +404,7 @@ class Server:
             tls_key=tls_key,
         )
         await server.start()
+        self._http_servers.append(server)
         self._down.push_async_callback(server.stop)
 
     def _checks(self) -> dict[str, health.Check]:
@@ -473,6 +488,17 @@ def _public_url(config: Config, port: int) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.server.http_host, config.server.http_host)
     host = f"[{host}]" if ":" in host else host
     return f"{'https' if config.server.tls_cert else 'http'}://{host}:{port}"
+
+
+def _s3_rules(config: Config) -> S3Rules:
+    storage = config.storage
+    try:
+        ca_pem = Path(storage.ca_file).read_bytes() if storage.ca_file else b""
+    except OSError as error:
+        raise StartFailed(
+            f"storage.ca_file: cannot read {storage.ca_file}: {error.strerror}; name a PEM file"
+        ) from error
+    return S3Rules(storage.endpoints, storage.checksums, ca_pem)
 
 
 def _node_id(data_path: Path) -> str:

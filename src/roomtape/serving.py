@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -147,6 +148,17 @@ class HttpServer(uvicorn.Server):
         if self._task.done():
             self._task.result()
             raise RuntimeError("the HTTP listener ended at its start")
+
+    def renew(self, tls_cert: str, tls_key: str) -> None:
+        """Read the certificate files again: for connections from now on, those that are open stay.
+
+        Raises OSError (an SSLError too) when the files are not good; the former ones then stay in use.
+        """
+        if self.config.ssl is None:
+            return
+        # A try first: a context that took the chain but not its key could not go back.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls_cert, tls_key)
+        self.config.ssl.load_cert_chain(tls_cert, tls_key)
 
     async def stop(self) -> None:
         """Take no more connections, give requests `GRACE_S`, then end."""

@@ -20,6 +20,7 @@ from roomtape.contract.members import Member, members
 from roomtape.contract.shapes import Part
 
 P = TypeVar("P", bound=Part)
+MAX_ITEMS = 10_000  # of any list; far above every published bound, so that a huge one costs nothing
 
 
 class Leaf(str):
@@ -96,9 +97,11 @@ def _items(member: Member, value: Any, where: str) -> Iterable[tuple[str, Any]]:
     """The structures a member may hold, each with its place."""
     if not member.is_list:
         return [(where, value)]
+    if not isinstance(value, list | Tree) or len(value) > MAX_ITEMS:
+        return []  # what it is not is said later, when types are looked at
     if isinstance(value, Tree):
         return [(f"{where}.{index}", item) for index, item in value.items()]
-    return [(f"{where}.{i}", item) for i, item in enumerate(value)] if isinstance(value, list) else []
+    return [(f"{where}.{i}", item) for i, item in enumerate(value)]
 
 
 def _typed(raw: Mapping[str, Any], shape: type[Part], path: str, rules: Rules) -> dict[str, Any]:
@@ -122,6 +125,13 @@ def _typed(raw: Mapping[str, Any], shape: type[Part], path: str, rules: Rules) -
 
 
 def _elements(member: Member, value: Any, where: str, rules: Rules) -> list[tuple[str, Any]]:
+    if isinstance(value, list | Tree) and len(value) > MAX_ITEMS:
+        raise ApiError(
+            rules.malformed(member.name),
+            messages.Text(
+                f"{where} has more than {MAX_ITEMS} elements.", f"{where} 超过 {MAX_ITEMS} 个元素。"
+            ),
+        )
     if isinstance(value, list):
         return [(f"{where}.{i}", item) for i, item in enumerate(value)]
     if isinstance(value, Tree):

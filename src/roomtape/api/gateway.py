@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import random
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
@@ -138,7 +139,8 @@ class Gateway:
             return
         chain = self._chain
         if not chain.buckets.take(("failures", call.address), steps.FAILURES_PER_S):
-            await chain.services.clock.sleep(1.0)
+            # Spread out, or they would all come back in the same instant.
+            await chain.services.clock.sleep(random.uniform(0.5, 1.5))
 
     def _note(self, call: Call, failure: ApiError | None, size: int) -> None:
         """One line and one count per request; nothing in them is secret."""

@@ -361,7 +361,7 @@ def _raw_parameters(call: Call) -> Mapping[str, Any]:
     if call.method == "GET" or content == FORM:
         return plant((name, value) for name, value in call.pairs if name not in COMMON_NAMES)
     if content == MULTIPART:
-        raw: Any = parse_multipart(call.headers["content-type"], call.body)
+        raw = parse_multipart(call.headers["content-type"], call.body)
     elif content == JSON:
         raw = _json(call)
     else:
@@ -369,7 +369,9 @@ def _raw_parameters(call: Call) -> Mapping[str, Any]:
             unreadable_code(call.action_name),
             messages.one_of("Content-Type", f"{JSON}, {FORM}, {MULTIPART}"),
         )
-    return {name: value for name, value in raw.items() if name not in COMMON_NAMES}
+    for name in COMMON_NAMES & raw.keys():
+        del raw[name]
+    return raw
 
 
 def _json(call: Call) -> dict[str, Any]:
