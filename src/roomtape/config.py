@@ -114,6 +114,9 @@ class Storage(_Section):
         dict[str, str],
         Meta(description="checksum header an S3 host is sent: `sha256` or `crc64nvme`; others get none"),
     ] = {}
+    ca_file: Annotated[
+        str, Meta(description="PEM file of further authorities S3 endpoints may be certified by; empty: none")
+    ] = ""
 
 
 class Recording(_Section):

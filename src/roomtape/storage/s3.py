@@ -88,6 +88,7 @@ class S3Rules:
 
     endpoints: Mapping[str, str] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
+    ca_pem: bytes = b""  # trusted besides the machine's own
     one_put_bytes: int = 64 << 20  # above it: multipart
     part_bytes: int = 16 << 20
     read_back_bytes: int = 8 << 20
@@ -153,6 +154,8 @@ class S3Stores:
             "timeout": f"{self._rules.request_s:g}s",
             "user_agent": "roomtape",
         }
+        if self._rules.ca_pem:
+            options["root_certificate"] = self._rules.ca_pem
         if not pooled:
             options["pool_max_idle_per_host"] = "0"
         config: dict[str, Any] = {"checksum_algorithm": checksum} if checksum else {}
@@ -315,21 +318,22 @@ class _Bucket:
         try:
             return await request()
         except (BaseError, FileNotFoundError, OSError, ValueError) as error:
-            text = str(error).split(_DEBUG, 1)[0]
+            whole = str(error)
+            text = whole.split(_DEBUG, 1)[0]
             status, body = _status_and_body(text)
             if _NO_ETAG in text:
                 raise _NoEtag from None
             if status is None or body.strip().startswith(REFUSED_BY_EGRESS):
-                raise self._unanswered(key, text) from None
+                raise self._unanswered(key, text, whole) from None
             raise self._answered(key, status, body) from None
 
-    def _unanswered(self, key: str, text: str) -> StoreError:
+    def _unanswered(self, key: str, text: str, whole: str) -> StoreError:
         code, message = _said(text)  # "200 OK", and then an error document: the end of a multipart upload
         if code is not None:
             return StoreError(code, self._clean(message or "The store failed.", key))
         trouble = self._stores.trouble(self._host, self._port)
         if trouble is None:
-            return StoreError("RequestFailed", _broken(text))
+            return StoreError("RequestFailed", _broken(whole))
         refused, why = trouble
         name = "EndpointNotAllowed" if refused else "EndpointUnreachable"
         return StoreError(name, f"The endpoint cannot be used: {why}.", tell_at_once=refused)
@@ -444,7 +448,7 @@ def _said(body: str) -> tuple[str | None, str | None]:
 def _broken(text: str) -> str:
     if "timed out" in text or "TimedOut" in text:
         return "The store did not answer in time."
-    if "certificate" in text.lower():
+    if "InvalidCertificate" in text:
         return "The store's certificate is not valid."
     return "The connection to the store broke."
 
