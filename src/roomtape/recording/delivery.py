@@ -360,7 +360,8 @@ class _Ending:
             if task.spec.output_format != HLS and hls_done:
                 await self._end_files()
             final = self._out.final
-        over = bool(final) or await self._given_up()
+        # A library task always comes to its 312: what was given up is a failed file there.
+        over = bool(final) or (task.vod is None and await self._given_up())
         exited_for_ms = self._exited_for_ms
         if over and exited_for_ms >= self._min_ms:
             self._out.gone = True

@@ -170,6 +170,24 @@ async def test_a_full_library_is_told_as_held_back_then_failed(
         assert (server.spool / task_id / "files").exists()
 
 
+async def test_a_task_is_not_gone_before_its_312_however_late_that_is(
+    db: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """A piece was given up while the MP4 is still being made, longer than a task must be seen as Exited."""
+    async with stage(db, clock, tmp_path, library_bytes=1, upload=UploadRules(max_age_s=600)) as server:
+        task_id, worker = await record(server, media_type=3, pieces=1)
+        job = await worker.told(Finalise)
+        await server.event(311, advancing=True, status=2)  # of the HLS
+        await clock.advance(120)
+        await server.recording.settled()
+        assert (await server.recording.describe(server.sdk_app_id, task_id)).status == "Exited"
+        worker.finish(job)
+        await server.event(312, advancing=True, status=1)
+        assert [row.fact["payload"]["status"] for row in await server.events() if row.type == 311].count(
+            2
+        ) == 2
+
+
 async def test_a_server_that_dies_before_the_last_event_tells_each_file_once(
     db: Database, clock: ManualClock, tmp_path: Path
 ) -> None:
