@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -9,6 +10,8 @@ import resource
 import shutil
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -21,6 +24,7 @@ from roomtape.cli import place
 from roomtape.cli.dev import dev_config
 from roomtape.cli.say import AsJson, Failure, show
 from roomtape.config import Config, load, split_address
+from roomtape.worker.sandbox import landlock_abi
 
 GB = 1_000_000_000
 SLOW_SYNC_MS = 50.0
@@ -163,14 +167,14 @@ def _disk(config: Config) -> Iterator[Finding]:
     disk = config.disk
     found = f"{usage.free / GB:.1f} GB free of {usage.total / GB:.1f} at {where}"
     levels = (
-        ("fail", min(disk.refuse_percent / 100 * usage.total, disk.refuse_gb * GB), "recordings are refused"),
-        ("warn", min(disk.warn_percent / 100 * usage.total, disk.warn_gb * GB), "they will be soon"),
-    )  # fmt: skip
-    for state, level, effect in levels:
-        if usage.free < level:
-            yield Finding(
-                "disk", state, f"{found}: {effect}", "make room, or put --data-dir on a larger disk"
-            )
+        ("fail", disk.pause_percent, disk.pause_gb, "the youngest recordings wait"),
+        ("fail", disk.refuse_percent, disk.refuse_gb, "new recordings are refused"),
+        ("warn", disk.warn_percent, disk.warn_gb, "new recordings are refused soon"),
+    )
+    for state, percent, gb, effect in levels:
+        if usage.free < min(percent / 100 * usage.total, gb * GB):
+            fix = "make room, or put --data-dir on a larger disk"
+            yield Finding("disk", state, f"{found}: {effect}", fix)
             break
     else:
         yield Finding("disk", "ok", found)
@@ -229,7 +233,8 @@ def _buckets(config: Config) -> Iterator[Finding]:
             yield Finding(f"bucket {name}", "fail", f"{where}: {error.strerror}", fix)
             continue
         finally:
-            probe.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
         yield Finding(f"bucket {name}", "ok" if good else "fail", f"{directory} can be written")
 
 
@@ -254,9 +259,20 @@ def _codecs(config: Config) -> Iterator[Finding]:
 
 
 def _sandbox(config: Config) -> Iterator[Finding]:
-    """Whether the kernel has Landlock. Source: landlock_create_ruleset(2), flag VERSION."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(ctypes.c_long(444), None, ctypes.c_size_t(0), ctypes.c_uint32(1))
+    """Seal a process as a worker is sealed, and whether the kernel has Landlock besides."""
+    where = _existing(config.data_path)
+    program = "import sys; from pathlib import Path; from roomtape.worker import sandbox; "
+    program += "sandbox.limit_memory(); sandbox.seal([Path(sys.argv[1])])"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(where)], capture_output=True, text=True, timeout=30, check=False
+    )
+    if done.returncode:
+        text = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
+        fix = "allow seccomp filters to this process: workers do not run without"
+        yield Finding("worker sandbox", "fail", text, fix)
+    else:
+        yield Finding("worker sandbox", "ok", "a worker can give up what it does not need")
+    version = landlock_abi()
     if version > 0:
         yield Finding("landlock", "ok", f"version {version}: workers reach their spool only")
         return
