@@ -54,7 +54,7 @@ class Recorder:
         self._opened = False
         self._backlog: deque[BatchRead] = deque()
         self._stop_seen: int | None = None
-        self._heard_at = 0  # when frames came last
+        self._quiet_since: int | None = None  # first tick after frames; None: they came since the last one
         self._ending = ""
         self._repeat_at = 0
 
@@ -79,7 +79,7 @@ class Recorder:
         self._opened = True
         desk.tap.open(desk.place.reader, self.assign.task_id, self.plan.room, flush_ms=self.plan.flush_ms)
         if desk.stop_at is not None:
-            self._stop_seen = self._heard_at = now_ns
+            self._stop_seen = now_ns
 
     def on_tap(self, message: TapMessage, now_ns: int) -> None:
         self._desk.now = now_ns
@@ -136,13 +136,19 @@ class Recorder:
             self._writer.note_idle()
             if self._ending and now_ns >= desk.retry_at:
                 self._try_to_end()
-            elif self._stop_seen is not None and now_ns - self._heard_at >= STOP_WAIT_NS:
+            elif self._stop_seen is not None and self._is_quiet(now_ns):
                 self._end_input(STOPPED)
         if now_ns >= self._repeat_at:
             self._repeat_at = now_ns + REPEAT_NS
             self._pieces.repeat()
             if not self._pieces.waiting:
                 self._say_stopped()
+
+    def _is_quiet(self, now_ns: int) -> bool:
+        """Whether nothing came for a while. Counted between ticks: a worker that is slow is not deaf."""
+        if self._quiet_since is None:
+            self._quiet_since = now_ns
+        return now_ns - self._quiet_since >= STOP_WAIT_NS
 
     def close(self) -> None:
         """Let go of the files; nothing is written."""
@@ -188,7 +194,7 @@ class Recorder:
     # --- what the core says ---------------------------------------------------------------------------
 
     def _on_opened(self, message: Opened) -> None:
-        self._heard_at = self._desk.now
+        self._quiet_since = None
         self._desk.tell(say.Started(task_id=self.assign.task_id, epoch=self.assign.epoch))
         self._lineup.opened(message.tracks)
         if self._desk.stop_at is not None:
@@ -224,7 +230,7 @@ class Recorder:
         self._writer.write(made)
         self._tell_skipped()
         if any(frames.values()):
-            self._heard_at = desk.now
+            self._quiet_since = None
         self._end_if_read()
 
     def _tell_skipped(self) -> None:
@@ -242,7 +248,7 @@ class Recorder:
             self._say_stopped()
             return
         desk.stop_at = at_ns
-        self._stop_seen = self._heard_at = desk.now
+        self._stop_seen, self._quiet_since = desk.now, None
         desk.tap.flush(desk.place.reader)
         self._end_if_read()
 
