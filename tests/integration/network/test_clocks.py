@@ -1,0 +1,37 @@
+"""Wrong, late and missing sender reports, skewed crystals, RTP time that jumps (R-SYNC, R-TS, G-1)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.network.scenes import LONG_S, Recorded
+
+EARLY_S, LATE_S, MEDIAN_S = 0.040, 0.060, 0.020
+REPORTS = ["calm", "report1", "report10", "noreport", "hour", "hourpicture", "hoursound", "skewfast", "skewslow"]
+JUMPS = ["wrap", "zero", "reset", "backward", "eighthours"]
+
+
+@pytest.mark.parametrize("user", [*REPORTS, *JUMPS])
+def test_sound_and_picture_stay_together(storm: dict[str, Recorded], user: str) -> None:
+    offsets = sorted(storm[user].measured.av_offsets_s)
+    assert len(offsets) >= LONG_S - 1
+    assert abs(offsets[len(offsets) // 2]) <= MEDIAN_S
+    assert all(-EARLY_S <= offset <= LATE_S for offset in offsets), offsets
+
+
+@pytest.mark.parametrize("user", ["loss1", "loss5", "bursts5", "loss10", "loss20", "unruly", "cut"])
+def test_loss_does_not_move_sound_against_picture(storm: dict[str, Recorded], user: str) -> None:
+    # Sound is not sent again, so a beep may begin with a lost packet: the median tells.
+    offsets = sorted(storm[user].measured.av_offsets_s)
+    assert len(offsets) >= LONG_S - 3
+    assert abs(offsets[len(offsets) // 2]) <= MEDIAN_S
+
+
+@pytest.mark.parametrize("user", [*REPORTS, *JUMPS])
+def test_every_picture_is_there_and_no_jump_makes_the_file_longer(storm: dict[str, Recorded], user: str) -> None:
+    seen = storm[user]
+    assert seen.pictures.numbers == list(range(seen.sent["sent_pictures"]))
+    assert seen.measured.duration_s == pytest.approx(seen.sent["sent_pictures"] / 30, abs=0.15)
+    steps = [b - a for a, b in zip(seen.pictures.times_s, seen.pictures.times_s[1:], strict=False)]
+    assert min(steps) > 0
+    assert max(steps) < 0.2
