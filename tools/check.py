@@ -18,6 +18,9 @@ from project import PYTHON, ROOT, Broken, done, environment, is_fresh, need, run
 Command = Sequence[str]
 CLOSING = re.compile(r"(\d+ (passed|failed|error)|no tests ran|^Contracts:|^Success:|^Found \d+ error)")
 CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed")
+# Tests with real media run in real time and mostly wait: two at once on two cores, whole files each.
+SPREAD = ("-n", "2", "--dist", "loadfile")
+FUZZ_S = 20  # each target, in the rust tier; `make fuzz` takes longer
 WHEEL = "tests/acceptance/test_wheel.py"
 
 TIERS: dict[str, list[Command]] = {
@@ -29,10 +32,13 @@ TIERS: dict[str, list[Command]] = {
         ["cargo", "fmt", "--all", "--check"],
         ["cargo", "clippy", "--release", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
     ],
-    "rust": [["cargo", "test", "--release", "--workspace", "--exclude", "roomtape-py", "--locked"]],
-    "unit": [[str(PYTHON), "-m", "pytest", "tests/unit", "tests/golden"]],
-    "integration": [[str(PYTHON), "-m", "pytest", "tests/integration"]],
-    "acceptance": [[str(PYTHON), "-m", "pytest", "tests/acceptance", f"--ignore={WHEEL}"]],
+    "rust": [
+        ["cargo", "test", "--release", "--workspace", "--exclude", "roomtape-py", "--exclude", "roomtape-fuzz", "--locked"],
+        ["env", f"ROOMTAPE_FUZZ_SECONDS={FUZZ_S}", "cargo", "test", "--release", "-p", "roomtape-fuzz", "--locked"],
+    ],  # fmt: skip
+    "unit": [[str(PYTHON), "-m", "pytest", "-n", "2", "tests/unit", "tests/golden"]],
+    "integration": [[str(PYTHON), "-m", "pytest", *SPREAD, "tests/integration"]],
+    "acceptance": [[str(PYTHON), "-m", "pytest", *SPREAD, "tests/acceptance", f"--ignore={WHEEL}"]],
     "wheel": [[str(PYTHON), "-m", "pytest", WHEEL]],
     "soak": [[str(PYTHON), "-m", "pytest", "tests", "-m", "soak"]],
     "fix": [

@@ -15,11 +15,13 @@ _FORM = re.compile(r"[A-Za-z0-9-]{64}")
 def new_task_id() -> TaskId:
     """Draw one: base64 of 48 random bytes with `/` as `-`, drawn again while it holds a `+`.
 
+    One that begins with `-` is drawn again, too: a command line would take it for an option.
+
     Source: On-cloud Recording APIs > CreateCloudRecording > Output (alphabet as observed), 2026-01.
     """
     while True:
         text = base64.b64encode(secrets.token_bytes(48)).decode().replace("/", "-")
-        if "+" not in text:
+        if "+" not in text and not text.startswith("-"):
             return TaskId(text)
 
 

@@ -12,6 +12,7 @@ def test_an_id_is_64_safe_characters_and_never_drawn_twice() -> None:
     assert len(drawn) == 500
     assert all(re.fullmatch(r"[A-Za-z0-9-]{64}", task_id) and is_task_id(task_id) for task_id in drawn)
     assert any("-" in task_id for task_id in drawn)
+    assert not any(task_id.startswith("-") for task_id in drawn), "a command line would take it for an option"
 
 
 def test_what_is_no_id() -> None:
