@@ -20,6 +20,7 @@ CLOSING = re.compile(r"(\d+ (passed|failed|error)|no tests ran|^Contracts:|^Succ
 CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed")
 # Tests with real media run in real time and mostly wait: two at once on two cores, whole files each.
 SPREAD = ("-n", "2", "--dist", "loadfile")
+CARGO_TEST = ("cargo", "test", "--release", "--locked")
 FUZZ_S = 20  # each target, in the rust tier; `make fuzz` takes longer
 WHEEL = "tests/acceptance/test_wheel.py"
 
@@ -33,9 +34,9 @@ TIERS: dict[str, list[Command]] = {
         ["cargo", "clippy", "--release", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
     ],
     "rust": [
-        ["cargo", "test", "--release", "--workspace", "--exclude", "roomtape-py", "--exclude", "roomtape-fuzz", "--locked"],
-        ["env", f"ROOMTAPE_FUZZ_SECONDS={FUZZ_S}", "cargo", "test", "--release", "-p", "roomtape-fuzz", "--locked"],
-    ],  # fmt: skip
+        [*CARGO_TEST, "--workspace", "--exclude", "roomtape-py", "--exclude", "roomtape-fuzz"],
+        ["env", f"ROOMTAPE_FUZZ_SECONDS={FUZZ_S}", *CARGO_TEST, "-p", "roomtape-fuzz"],
+    ],
     "unit": [[str(PYTHON), "-m", "pytest", "-n", "2", "tests/unit", "tests/golden"]],
     "integration": [[str(PYTHON), "-m", "pytest", *SPREAD, "tests/integration"]],
     "acceptance": [[str(PYTHON), "-m", "pytest", *SPREAD, "tests/acceptance", f"--ignore={WHEEL}"]],
