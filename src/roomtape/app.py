@@ -61,6 +61,7 @@ from roomtape.serving import HttpServer, listen
 from roomtape.state import facts, replay
 from roomtape.state.database import Database, DatabaseUnavailable
 from roomtape.state.ledger import Ledger
+from roomtape.state.resealing import MasterKey
 from roomtape.state.schema import nodes
 from roomtape.state.sealing import Sealer
 from roomtape.stats.quality import QualitySampler
@@ -119,6 +120,8 @@ class Server:
         await self.db.migrate()
         self.db.set_origin(self.node_id, self.boot_id)
         self.sealer = Sealer.load(config.data_path / "master.key")
+        self.master_key = MasterKey(self.db, self.sealer, clock)
+        self._spawn(self.master_key.run())
         self.access = Access(self.db, self.sealer, clock)
 
         self._rooms_ledger = Ledger(self.db, clock, "rooms")
@@ -366,6 +369,7 @@ class Server:
             workers=self.workers,
             run_path=config.run_path,
             hint=self.recording.hint,
+            rotate_master_key=self.master_key.rotate,
             auto_record=self._set_auto_record,
             library=self.library,
         )

@@ -34,6 +34,16 @@ def list_keys(data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) 
     show(Admin(data_dir).get("/keys"), as_json, columns)
 
 
+@command.command("rotate-master")
+def rotate_master(data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) -> None:
+    """Draw a new master key and seal every secret of the database under it.
+
+    The former key stays in master.key for a minute more, until nothing can need it; a backup of the
+    database made before can only be read with a copy of master.key made before.
+    """
+    show(Admin(data_dir).post("/master-key"), as_json)
+
+
 @command.command("disable")
 def disable(
     secret_id: Annotated[str, typer.Argument(metavar="SECRETID")],

@@ -24,6 +24,7 @@ from roomtape.console import reading
 from roomtape.errors import DomainError
 from roomtape.library.service import Library
 from roomtape.state.database import Database
+from roomtape.state.sealing import SealError
 from roomtape.tasks.workers import Workers
 
 PREFIX = "/admin/api"
@@ -46,6 +47,7 @@ class Administration:
     callbacks: CallbackService
     workers: Workers
     run_path: Path
+    rotate_master_key: Callable[[], Awaitable[int]] | None = None
     hint: Callable[[str], str] = lambda _: ""  # why a recording may wait for ever, by task ID
     auto_record: AutoRecording | None = None
     library: Library | None = None
@@ -160,6 +162,7 @@ def routes(administration: Administration) -> list[Route]:
         route("/keys", "GET", list_keys),
         route("/keys", "POST", create_key),
         route("/keys/{secret_id}", "PATCH", change_key),
+        route("/master-key", "POST", rotate_master_key),
         route("/accounts", "GET", list_accounts),
         route("/accounts", "POST", create_user),
         route("/accounts/{uin:int}", "PATCH", change_account),
@@ -287,6 +290,15 @@ async def change_key(admin: Administration, request: Request) -> Any:
     change = msgspec.json.decode(await request.body(), type=KeyChange)
     await admin.access.disable_key(secret_id, change.disabled)
     return {"secret_id": secret_id, "disabled": change.disabled}
+
+
+async def rotate_master_key(admin: Administration, request: Request) -> Any:
+    if admin.rotate_master_key is None:
+        raise Refused("this server keeps no master key", 503)
+    try:
+        return {"sealed_anew": await admin.rotate_master_key()}
+    except SealError as error:
+        raise Refused(str(error)) from None
 
 
 async def list_accounts(admin: Administration, request: Request) -> Any:

@@ -35,9 +35,14 @@ class SealError(Exception):
 class Sealer:
     """Seals with the first key of a ring and opens with any of them."""
 
-    def __init__(self, keys: list[bytes]) -> None:
+    def __init__(self, keys: list[bytes], path: Path | None = None) -> None:
         if not keys or any(len(key) != KEY_BYTES for key in keys):
             raise SealError(f"a master key is {KEY_BYTES} bytes")
+        self._path = path  # of the file the ring is kept in, if it is in one
+        self._take(keys)
+
+    def _take(self, keys: list[bytes]) -> None:
+        self._keys = keys
         self._ring = {_key_id(key): AESGCM(key) for key in keys}
         self._current = _key_id(keys[0])
 
@@ -54,10 +59,42 @@ class Sealer:
         if given:
             return cls(_parse(given, ENVIRONMENT))
         if not path.exists():
-            _create(path)
+            _write(path, [secrets.token_bytes(KEY_BYTES)])
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise SealError(f"{path} can be read by others; do: chmod 600 {path}")
-        return cls(_parse(path.read_text(), str(path)))
+        return cls(_parse(path.read_text(), str(path)), path)
+
+    @property
+    def is_rotating(self) -> bool:
+        """Whether there are former keys, under which values may still be sealed."""
+        return len(self._ring) > 1
+
+    @property
+    def is_filed(self) -> bool:
+        """Whether the ring is in a file that we may change."""
+        return self._path is not None
+
+    def put_new_key_in_front(self) -> None:
+        """Draw a master key, keep it (a crash leaves the old ring or the new one), and seal with it.
+
+        Raises:
+            SealError: the ring comes from the environment.
+            OSError: the file cannot be written; nothing has changed.
+        """
+        if self._path is None:
+            raise SealError(
+                f"the master key comes from {ENVIRONMENT}; put a new one in front of it there and restart"
+            )
+        keys = [secrets.token_bytes(KEY_BYTES), *self._keys]
+        _write(self._path, keys)
+        self._take(keys)
+
+    def drop_former_keys(self) -> None:
+        """Forget all keys but the first; call it when nothing is sealed under them. Raises OSError."""
+        keys = self._keys[:1]
+        if self._path is not None:
+            _write(self._path, keys)
+        self._take(keys)
 
     def seal(self, value: bytes | str | Secret, context: str = "") -> bytes:
         """Encrypt. `context` (a purpose, a row's id) must be given again to open."""
@@ -98,13 +135,14 @@ def _parse(text: str, where: str) -> list[bytes]:
         raise SealError(f"{where}: a master key is the base64 of {KEY_BYTES} random bytes") from None
 
 
-def _create(path: Path) -> None:
-    """Write a new key so that a crash leaves the whole file or none."""
+def _write(path: Path, keys: list[bytes]) -> None:
+    """Write the ring so that a crash leaves the whole file or what was there before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    temporary.unlink(missing_ok=True)
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
-        file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+        file.write(b"".join(base64.b64encode(key) + b"\n" for key in keys))
         file.flush()
         os.fsync(file.fileno())
     os.rename(temporary, path)
