@@ -105,7 +105,7 @@ async def good_client(server: Server) -> AsyncIterator[dict[str, Any]]:
     try:
         yield told
     finally:
-        out, _ = await process.communicate()
+        out, _ = await process.communicate(b"")
     told.update(json.loads(out))
 
 
@@ -153,6 +153,7 @@ async def test_G19_ten_thousand_bad_signatures_are_refused_and_a_good_client_is_
         assert "unlogged_before=" in lines[-1], "what is not logged is counted"
         assert (cpu_s([server.pid]) - cpu_before) / 10_000 < 0.005
         best = min(best, p99(good["took_s"]))
+        print(f"good client p99 {1000 * p99(good['took_s']):.1f} ms, {len(lines)} lines in {seconds:.1f} s")
         if best <= GOOD_P99_S:
             return
     raise AssertionError(f"the good client's p99 was {best:.3f} s at best")

@@ -1,0 +1,140 @@
+"""`serve` over TLS: renewed certificate files are taken over without ending a connection."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from roomtape.cli import tls
+from roomtape.config import Config
+from tests.support.stack import REPO, until
+
+pytestmark = pytest.mark.slow
+
+
+class Served:
+    """A running `serve` with certificate files of its own."""
+
+    def __init__(self, directory: Path, process: subprocess.Popen[bytes]) -> None:
+        self.directory, self.process = directory, process
+        self.trust = ssl.create_default_context(cafile=directory / "d" / "tls" / "ca.pem")
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "log").read_text()
+
+    @property
+    def port(self) -> int:
+        report = json.loads((self.directory / "d" / "run" / "server.json").read_text())
+        return int(report["http_port"])
+
+    def connect(self) -> http.client.HTTPSConnection:
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=self.trust)
+        connection.connect()
+        return connection
+
+    def serial(self) -> int:
+        """The certificate that a new connection, which works, is shown."""
+        with closing(self.connect()) as connection:
+            assert alive(connection) == 200
+            return serial_of(connection)
+
+    def reload(self, wanted: str) -> None:
+        """SIGHUP, and wait until the server has said so once more."""
+        before = self.log.count(wanted)
+        self.process.send_signal(signal.SIGHUP)
+        until(wanted, lambda: self.log.count(wanted) > before)
+
+
+def serial_of(connection: http.client.HTTPSConnection) -> int:
+    assert isinstance(connection.sock, ssl.SSLSocket)
+    der = connection.sock.getpeercert(binary_form=True)
+    assert der is not None
+    return x509.load_der_x509_certificate(der).serial_number
+
+
+def alive(connection: http.client.HTTPSConnection) -> int:
+    """Ask on this very connection, which must not be opened anew."""
+    connection.auto_open = 0
+    connection.request("GET", "/livez")
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with tempfile.TemporaryDirectory(prefix="rt-") as name:
+        directory = Path(name)
+        made = Config(data_dir=str(directory / "d"))
+        tls.prepare(made)
+        (directory / "roomtape.toml").write_text(
+            f"""
+data_dir = "{directory}/d"
+[server]
+http_port = 0
+tls_cert = "{made.server.tls_cert}"
+tls_key = "{made.server.tls_key}"
+[webrtc]
+port = 0
+[rtmp]
+port = 0
+[admin]
+listen = ""
+"""
+        )
+        command = [sys.executable, "-m", "roomtape", "serve", "--config", str(directory / "roomtape.toml")]
+        with (directory / "log").open("wb") as log:
+            env = {**os.environ, "PYTHONPATH": str(REPO / "src")}
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=REPO, env=env)
+        running = Served(directory, process)
+
+        def ready() -> bool:
+            assert process.poll() is None, running.log[-4000:]
+            return "roomtape serves on https://" in running.log
+
+        try:
+            until("serve is ready", ready, 60)
+            yield running
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+
+
+def test_a_renewed_certificate_is_for_new_connections_and_open_ones_stay(served: Served) -> None:
+    kept = served.connect()
+    former = serial_of(kept)
+    assert alive(kept) == 200
+    (served.directory / "d" / "tls" / "server.pem").unlink()
+    tls.prepare(Config(data_dir=str(served.directory / "d")))
+    assert served.serial() == former, "files are read when the operator says so"
+
+    served.reload("configuration_reloaded")
+    assert alive(kept) == 200, "the connection went through the reload"
+    assert serial_of(kept) == former
+    assert served.serial() != former
+    kept.close()
+
+
+def test_broken_files_change_nothing_and_are_told(served: Served) -> None:
+    before = served.serial()
+    cert = served.directory / "d" / "tls" / "server.pem"
+    good = cert.read_bytes()
+    cert.write_bytes(good[: len(good) // 3])
+    try:
+        served.reload("certificate_not_renewed")
+        assert served.serial() == before
+    finally:
+        cert.write_bytes(good)
