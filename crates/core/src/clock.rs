@@ -152,14 +152,21 @@ impl TrackClock {
         let report = (unix.as_nanos() as i64).saturating_sub(self.rtp_ns(rtp));
         let agrees = |other: i64| report.saturating_sub(other).saturating_abs() <= DOUBT_NS;
         if self.report.is_some_and(|old| !agrees(old)) {
-            if !self.doubted.is_some_and(agrees) {
-                self.doubted = Some(report);
+            let doubted = self.doubted.replace(report);
+            if doubted.is_none() {
                 return;
             }
-            // The sender set its clock: what was learnt by the old one is void.
+            // The sender set its clock, or its reports are worth nothing: what was learnt is void.
             if let Some(filter) = self.place.and_then(|place| peer.offsets.get_mut(place)) {
                 *filter = MinFilter::default();
             }
+            if !doubted.is_some_and(agrees) {
+                self.report = None;
+                return;
+            }
+        } else if self.report.is_none() && self.doubted.is_some_and(|other| !agrees(other)) {
+            self.doubted = Some(report);
+            return;
         }
         self.report = Some(report);
         self.doubted = None;
@@ -283,15 +290,44 @@ mod tests {
     }
 
     #[test]
-    fn reports_that_all_say_the_same_rtp_time_are_not_followed() {
+    fn reports_that_all_say_the_same_rtp_time_are_given_up() {
         let mut peer = PeerClock::default();
-        let mut sound = TrackClock::new(48_000);
-        for second in 0..20 {
+        let (mut sound, mut picture) = (TrackClock::new(48_000), TrackClock::new(90_000));
+        for second in 1..20 {
             let wall = UNIX_EPOCH + Duration::from_secs(1_700_000_000 + second as u64);
+            let now = second * SECOND_NS;
             sound.sender_report(&mut peer, wall, 0);
-            sound.arrived(&mut peer, second * 48_000, second * SECOND_NS);
-            let captured = sound.capture_ns(&peer, second * 48_000, second * SECOND_NS);
-            assert_eq!(captured, second * SECOND_NS);
+            picture.sender_report(&mut peer, wall, second * 90_000);
+            sound.arrived(&mut peer, second * 48_000, now);
+            picture.arrived(&mut peer, second * 90_000, now);
+            if second > 3 {
+                assert_eq!(sound.capture_ns(&peer, second * 48_000, now), now);
+                assert_eq!(picture.capture_ns(&peer, second * 90_000, now), now);
+            }
+        }
+    }
+
+    #[test]
+    fn a_day_of_skewed_clocks_is_followed_with_and_without_reports() {
+        for (ppm, reports) in [(100, true), (-100, true), (100, false), (-100, false)] {
+            let mut peer = PeerClock::default();
+            let mut sound = TrackClock::new(48_000);
+            sound.settle();
+            for tick in 0..24 * 3600 * 5_i64 {
+                let now = tick * SECOND_NS / 5;
+                let rtp = now / 1_000_000 * (1_000_000 + ppm) / 1_000_000 * 48;
+                if reports && tick % 25 == 0 {
+                    let wall = UNIX_EPOCH + Duration::from_nanos(now as u64);
+                    sound.sender_report(&mut peer, wall, rtp);
+                }
+                let way = tick * 7_919 % 40 * MS; // up to 40 ms through the network
+                sound.arrived(&mut peer, rtp, now + way);
+                let off = sound.capture_ns(&peer, rtp, now + way) - now;
+                assert!(
+                    tick < 50 || off.abs() < 10 * MS,
+                    "{ppm} ppm: {off} ns at {tick}"
+                );
+            }
         }
     }
 }

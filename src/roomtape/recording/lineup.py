@@ -55,17 +55,21 @@ class Lineup:
 
     def track_stopped(self, track: Track, cause: str) -> None:
         known = self._tracks.pop(track.track, None)
+        declined = track.track in self._declined
         self._declined.discard(track.track)
         strand = self._desk.reading.get(track.track)
         if strand is not None:
             strand.final_seq = track.next_seq
             strand.stopped_since = self._desk.watermark
+            strand.asked_ns = self._desk.now
             if cause == "blocked":
                 self._note_blocked(strand)
             self._advance_and_write()
         elif known is not None:
+            # One that waits for its turn keeps it: the log holds what it sent until it is read.
             for other in self._desk.strands.values():
-                other.waiting = [t for t in other.waiting if t.track != track.track]
+                kept = [t for t in other.waiting if not (declined and t.track == track.track)]
+                other.waiting = [track if t.track == track.track else t for t in kept]
         self.subscribe()
 
     def _note_blocked(self, strand: Strand) -> None:
@@ -237,6 +241,7 @@ class Lineup:
         if resume_seq is None:
             self._go_on_after(strand)
         strand.suspects = desk.suspects
+        strand.asked_ns = desk.now
         desk.reading[track.track] = strand
         preroll_ms = strand.sound.preroll_ms if strand.sound is not None and resume_seq is not None else 0
         self._writer.undeclared = True
@@ -279,11 +284,13 @@ class Lineup:
             self._writer.forget(strand.track.track)
             self._writer.acknowledge_later(strand.track.track, strand.next_seq)
         strand.leave()
-        waiting = [track for track in strand.waiting if track.track in self._tracks]
+        waiting = [track for track in strand.waiting if track.track not in self._declined]
         strand.waiting = []
         if waiting:
             self._read(strand, waiting[0], None)
             strand.waiting = waiting[1:]
+            if not waiting[0].live:  # if the log has forgotten it meanwhile nothing will come
+                strand.stopped_since = self._desk.watermark
 
     # --- what time brings -----------------------------------------------------------------------------
 
@@ -314,7 +321,9 @@ class Lineup:
                 )
         for strand in list(desk.reading.values()):
             if strand.read_out() or (
-                strand.stopped_since is not None and desk.watermark >= strand.stopped_since + READ_OUT_NS
+                strand.stopped_since is not None
+                and desk.watermark >= strand.stopped_since + READ_OUT_NS
+                and desk.now >= strand.asked_ns + READ_OUT_NS
             ):
                 if strand.track is not None:
                     desk.done = [*desk.done[-MOST_DONE:], strand.track.track]

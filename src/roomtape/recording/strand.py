@@ -39,6 +39,7 @@ class Strand:
     next_seq: int = -1
     final_seq: int | None = None  # the track has stopped; this is after its last frame
     stopped_since: int | None = None  # watermark at which that was heard
+    asked_ns: int = 0  # when the track was asked for, or its stop was heard: a slow task's watermark leaps
     blocked_until: int | None = None  # stopped by SetUserBlocked: counts as published so long
     read_since: int | None = None  # watermark of the first batch after its track was asked for
     waiting: list[Track] = field(default_factory=list)  # tracks that begin when this one is read out

@@ -1,0 +1,58 @@
+"""A worker that gets too little of the processor loses nothing: what it has not read yet is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from roomtape.control import messages as say
+from roomtape.media.frames import NS
+from tests.support.inline import Inline
+from tests.support.recordings import TASK, TASK0_NS
+from tests.support.signals import h264_flashes, opus_beeps
+
+BEEP_S = 0.062
+
+
+def test_a_stop_waits_for_what_lies_in_the_socket_however_long_a_turn_took(inline: Callable[..., Inline]) -> None:
+    it = inline()
+    it.start()
+    sound = it.publish("amy", "audio", opus_beeps(8))
+    it.until(5)
+    stop_ns = TASK0_NS + 8 * NS
+    sound.push(it.core, stop_ns)
+    it.core.advance("1400000001/s/class", stop_ns)
+    it.now_s = 8
+    it.control(say.Stop(task_id=TASK, epoch=it.epoch, at_ns=stop_ns))
+    it.recorder.tick(stop_ns + 5 * NS)  # it was not given the processor for five seconds
+    assert not it.recorder.stopped
+    it.until_read(8)
+    it.recorder.tick(stop_ns + 5 * NS)
+    it.recorder.tick(stop_ns + 7 * NS)
+    it.control(say.PieceCommitted(task_id=TASK, epoch=it.epoch, output="", piece_no=0))
+    assert it.recorder.done
+    assert it.measured("amy", "main", "audio").beeps_s == pytest.approx(list(range(8)), abs=BEEP_S)
+
+
+def test_a_session_that_came_and_went_while_the_one_before_was_read_is_recorded(
+    inline: Callable[..., Inline],
+) -> None:
+    it = inline()
+    it.start()
+    first = it.publish("amy", "video", h264_flashes(3))
+    it.until(1)
+    for source in it.sources:
+        source.push(it.core, TASK0_NS + 3 * NS)
+    it.core.stop_track(first.track, at_ns=TASK0_NS + 3 * NS, cause="closed")
+    it.sources.clear()
+    it.now_s = 4
+    second = it.publish("amy", "video", h264_flashes(3))
+    second.push(it.core, TASK0_NS + 7 * NS)
+    it.core.stop_track(second.track, at_ns=TASK0_NS + 7 * NS, cause="closed")
+    it.sources.clear()
+    it.core.advance("1400000001/s/class", TASK0_NS + 8 * NS)
+    it.now_s = 8
+    it.until(12)
+    it.stop()
+    assert it.measured("amy", "main", "video").flashes_s == pytest.approx([0, 1, 2, 4, 5, 6], abs=0.05)
