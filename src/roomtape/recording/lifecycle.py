@@ -282,13 +282,14 @@ class Lifecycle:
         if not task.started:
             now_ms = self._clock.now_ms()
             uploads_hls = isinstance(task.spec.storage, CloudStorageSpec)
-            await conn.execute(
+            first = await conn.execute(
                 sa.update(tasks)
-                .where(tasks.c.task_id == task.task_id)
+                .where(tasks.c.task_id == task.task_id, tasks.c.started_ms.is_(None))
                 .values(started_ms=now_ms, announced_303=uploads_hls)
             )
-            await events.emit(conn, task, events.STARTED, now_ms, status=0)
-            if uploads_hls:
+            if first.rowcount:
+                await events.emit(conn, task, events.STARTED, now_ms, status=0)
+            if first.rowcount and uploads_hls:
                 await events.emit(conn, task, events.UPLOAD_STARTED, now_ms, status=0)
         epoch = task.epoch
 
@@ -368,12 +369,17 @@ class Lifecycle:
         return after
 
     async def _leave(self, conn: AsyncConnection, task: Task, stop: StopOrder, now_ms: int) -> None:
-        """Exited and event 302, playlists to be closed, and the jobs that make MP4 or AAC."""
-        await conn.execute(
+        """Exited and event 302, playlists to be closed, and the jobs that make MP4 or AAC.
+
+        Once: a worker may say it again before it has the answer, even within one transaction.
+        """
+        left = await conn.execute(
             sa.update(tasks)
-            .where(tasks.c.task_id == task.task_id)
+            .where(tasks.c.task_id == task.task_id, tasks.c.status.in_(("idle", "in_progress")))
             .values(status="exited", status_ms=now_ms, exited_ms=now_ms, worker=None)
         )
+        if not left.rowcount:
+            return
         await conn.execute(
             sa.update(outputs)
             .where(outputs.c.task_id == task.task_id, ~outputs.c.ended)

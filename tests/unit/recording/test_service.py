@@ -18,6 +18,7 @@ from roomtape.control.messages import (
     Forget,
     Modify,
     PieceCommitted,
+    Started,
     Stop,
     Stopped,
     StoppedCommitted,
@@ -151,6 +152,23 @@ async def test_stop_is_legal_in_every_state_and_tells_the_worker_once(server: St
     await worker.told(Stop)
     assert not worker.waiting(Stop)
     assert (await server.types(task_id)).count(302) == 1
+
+
+async def test_what_a_worker_says_twice_in_one_breath_is_told_once(server: Stage) -> None:
+    worker = ScriptedWorker(server.workers)
+    task_id = await server.recording.create(server.spec(output_format=formats.HLS_MP4))
+    assign = await worker.told(Assign)
+    for _ in range(2):
+        worker.say(Started(task_id=task_id, epoch=assign.epoch))
+    worker.piece(assign, 0)
+    await worker.told(PieceCommitted)
+    await server.recording.stop(server.sdk_app_id, task_id)
+    for _ in range(2):
+        worker.stopped(assign)
+    worker.finish(await worker.told(Finalise))
+    await server.event(310, status=0)
+    await server.recording.settled()
+    assert sorted(await server.types(task_id)) == [301, 302, 303, 304, 305, 307, 310]
 
 
 async def test_a_task_is_exited_for_a_minute_and_then_gone(server: Stage, clock: ManualClock) -> None:
