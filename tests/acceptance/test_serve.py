@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from argon2 import PasswordHasher
 
+from tests.support.rawhttp import code_of, signed
 from tests.support.stack import REPO, until
 
 pytestmark = pytest.mark.slow
@@ -153,6 +154,39 @@ def test_limits_reload_without_a_restart_and_a_wrong_file_changes_nothing(served
     assert served.effective()["limits"]["per_account"] == 7
     until("the server took it", lambda: "configuration_reloaded" in (served.directory / "log").read_text())
     assert served.get("/readyz") == 200
+
+
+def test_the_gateway_judges_by_reloaded_limits_at_once(served: Served) -> None:
+    app = json.loads(served.cli("app", "create", "--json").stdout)
+    key = json.loads(served.cli("key", "create", "--json").stdout)
+    report = json.loads((served.directory / "d" / "run" / "server.json").read_text())
+    host = f"127.0.0.1:{report['http_port']}"
+    good = served.config.read_text().partition("[limits]")[0]
+
+    def codes(limits: str) -> list[str]:
+        """What twenty calls at once are answered after a SIGHUP to these limits."""
+        log = served.directory / "log"
+        before = log.read_text().count("configuration_reloaded")
+        served.config.write_text(good + limits)
+        served.process.send_signal(signal.SIGHUP)
+        until("the reload", lambda: log.read_text().count("configuration_reloaded") > before)
+        body = json.dumps({"SdkAppId": app["sdk_app_id"], "TaskId": "x"}).encode()
+        found = []
+        for _ in range(20):
+            raw = signed(host, key["secret_id"], key["secret_key"], "DescribeCloudRecording", body)
+            head, _, content = raw.partition(b"\r\n\r\n")
+            headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+            request = urllib.request.Request(f"http://{host}/", content, headers)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                found.append(code_of(answer.read()))
+        return found
+
+    assert "RequestLimitExceeded.UinLimitExceeded" in codes("[limits]\nper_account = 1\n")
+    assert "RequestLimitExceeded" in codes(
+        "[limits]\nper_account = 500\n[limits.per_action]\nDescribeCloudRecording = 1\n"
+    )
+    raised = codes("[limits]\nper_account = 500\n[limits.per_action]\nDescribeCloudRecording = 500\n")
+    assert set(raised[1:]) == {"ResourceNotFound"}, "the first call fills the bucket by the new rate"
 
 
 def test_faults_cannot_be_injected(served: Served) -> None:
