@@ -50,8 +50,10 @@ def storm(bots: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
             yield {user: recorded(user, sent[user], counts.get(user), files) for user in SCENES}
     finally:
         callbacks.close()
-        for process in [*publishers.values(), *links.values()]:
-            process.kill()
+        for publisher in publishers.values():
+            publisher.kill()
+        for link in links.values():
+            link.kill()
 
 
 def recorded(user: str, sent: dict[str, object], link: dict[str, object] | None, files: list[Path]) -> Recorded:

@@ -7,7 +7,7 @@ import pytest
 from tests.integration.network.scenes import LONG_S, Recorded
 
 EARLY_S, LATE_S, MEDIAN_S = 0.040, 0.060, 0.020
-REPORTS = ["calm", "report1", "report10", "noreport", "hour", "hourpicture", "hoursound", "skewfast", "skewslow"]
+REPORTS = ["calm", "report1", "report10", "noreport", "hour", "hourpicture", "hoursound", "skewfast", "skewslow"]  # fmt: skip
 JUMPS = ["wrap", "zero", "reset", "backward", "eighthours"]
 
 
@@ -17,6 +17,16 @@ def test_sound_and_picture_stay_together(storm: dict[str, Recorded], user: str) 
     assert len(offsets) >= LONG_S - 1
     assert abs(offsets[len(offsets) // 2]) <= MEDIAN_S
     assert all(-EARLY_S <= offset <= LATE_S for offset in offsets), offsets
+
+
+def test_reports_that_are_all_wrong_are_given_up(storm: dict[str, Recorded]) -> None:
+    # Two reports that differ from the one believed are needed, a second apart: sound is right after 4 s.
+    seen = storm["zeroreports"].measured
+    late = [beep for beep in seen.beeps_s if beep > 5]
+    assert len(late) >= LONG_S - 6
+    for beep in late:
+        offset = min((beep - flash for flash in seen.flashes_s), key=abs)
+        assert -EARLY_S <= offset <= LATE_S
 
 
 @pytest.mark.parametrize("user", ["loss1", "loss5", "bursts5", "loss10", "loss20", "unruly", "cut"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_many_reconnects_are_one_recording(
         assert sent["reconnects"] >= count - 1
         assert len(seen.playlists) == 1
         numbers = seen.pictures.numbers
-        loops = sum(b < a for a, b in zip(numbers, numbers[1:], strict=False))
+        loops = sum(b < a for a, b in pairwise(numbers))
         assert loops == int(count * (every_s + 0.1) / (LONG_S + 7))
         assert len(numbers) >= sent["sent_pictures"] - 2 * sent["reconnects"]
         assert seen.pictures.complaints == []
