@@ -88,6 +88,8 @@ class Gateway:
                     await waiting
             body = _success(call.response, call.request_id)
         except ApiError as error:
+            # Its frames hold the parsed body, and this one holds it: a cycle, megabytes until the next sweep.
+            error.__traceback__ = error.__context__ = error.__cause__ = None
             failure = error
         except Exception as error:
             failure = of_fault(Family.OTHER if call.action is None else call.action.family, error)
