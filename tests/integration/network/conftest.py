@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.integration.network.scenes import LONG_S, SCENES, SEED, Recorded, Scene, enc
-from tests.support.bots import BotPublisher, Link
-from tests.support.numbered_media import pictures, sounds
-from tests.support.receiver import CallbackReceiver
-from tests.support.stack import REPO, Stack, start_stack
-
-ROOM = "storm"
-LINGER_MS = 1000  # what was lost at the very end can still be asked for
+from tests.integration.network.scenes import Recorded
+from tests.integration.network.storm import brewed
+from tests.support.stack import REPO
 
 
 @pytest.fixture(scope="session")
@@ -26,65 +20,5 @@ def bots() -> None:
 
 @pytest.fixture(scope="session")
 def storm(bots: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Recorded]]:
-    """Publish all scenes at once into one recorded room; what became of each."""
-    work = tmp_path_factory.mktemp("storm")
-    media = Media(work)
-    callbacks = CallbackReceiver()
-    publishers: dict[str, BotPublisher] = {}
-    links: dict[str, Link] = {}
-    try:
-        with start_stack(work / "data") as stack:
-            stack.set_callbacks(callbacks.url)
-            for n, (user, scene) in enumerate(SCENES.items()):
-                if scene.link is not None:
-                    links[user] = Link(stack.dev["webrtc_addr"], seed=SEED + n, **scene.link)
-            task = stack.create_recording(ROOM, OutputFormat=1, AvMerge=1)
-            callbacks.wait(301, task_id=task)
-            for user, scene in SCENES.items():
-                publishers[user] = publish(stack, user, scene, links.get(user), media)
-            sent = {user: publisher.finish() for user, publisher in publishers.items()}
-            counts = {user: link.end() for user, link in links.items()}
-            stack.delete(task)
-            callbacks.wait(310, task_id=task, timeout_s=60)
-            files = sorted(stack.bucket(task).iterdir())
-            yield {user: recorded(user, sent[user], counts.get(user), files) for user in SCENES}
-    finally:
-        callbacks.close()
-        for publisher in publishers.values():
-            publisher.kill()
-        for link in links.values():
-            link.kill()
-
-
-def recorded(user: str, sent: dict[str, object], link: dict[str, object] | None, files: list[Path]) -> Recorded:
-    mine = [path for path in files if f"_s_{enc(user)}__" in path.name]
-    of = {suffix: [path for path in mine if path.suffix == suffix] for suffix in (".mp4", ".m3u8")}
-    return Recorded(user, sent, link, of[".mp4"], of[".m3u8"])
-
-
-class Media:
-    """The files the clients send, made when first asked for."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self.sounds = sounds(directory / "beeps.opus20", LONG_S + 7)
-
-    def pictures(self, size: tuple[int, int]) -> Path:
-        path = self._directory / f"{size[0]}x{size[1]}.h264"
-        return path if path.exists() else pictures(path, LONG_S + 7, size=size)
-
-
-def publish(
-    stack: Stack, user: str, scene: Scene, link: Link | None, media: Media, *, seconds: float = LONG_S
-) -> BotPublisher:
-    via: dict[str, object] = {} if link is None else {"via": link.address}
-    return BotPublisher(
-        stack.whip_url(ROOM, user),
-        token=stack.usersig(user),
-        seconds=seconds,
-        pictures=[media.pictures(size) for size in scene.sizes],
-        sounds=media.sounds,
-        linger_ms=LINGER_MS,
-        **via,
-        **scene.wrong,
-    )
+    with brewed(tmp_path_factory.mktemp("storm")) as seen:
+        yield seen

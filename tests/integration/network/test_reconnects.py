@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.network.conftest import Media, publish, recorded
 from tests.integration.network.scenes import LONG_S, Recorded, Scene
+from tests.integration.network.storm import Media, publish, recorded
 from tests.support.receiver import CallbackReceiver
 from tests.support.stack import start_stack
 
