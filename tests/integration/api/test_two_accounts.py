@@ -15,7 +15,7 @@ from roomtape.rooms.model import Session
 from roomtape.rooms.names import RoomName
 from tests.support.api import Stand
 
-SHAPED = sorted(name for name, known in {**PLANNED, **ACTIONS}.items() if known.request is not None)
+SHAPED = sorted({*ACTIONS, *(name for name, planned in PLANNED.items() if planned.request is not None)})
 ROOM, USER = "class_7", "amy"
 NUMBER_ROOM = 7
 
@@ -58,6 +58,12 @@ def without_ids(response: dict[str, Any]) -> str:
     return json.dumps({k: v for k, v in response.items() if k != "RequestId"}, sort_keys=True)
 
 
+def shape_of(action: str) -> type[Part]:
+    shape = (ACTIONS.get(action) or PLANNED[action]).request
+    assert shape is not None
+    return shape
+
+
 async def someones_things(api: Stand) -> str:
     """A task, and a user in a room of either type, of the stand's account; returns the task."""
     created = await api.call("CreateCloudRecording", await api.create_request(RoomId=ROOM))
@@ -71,7 +77,7 @@ def unharmed(api: Stand) -> bool:
     """Whether the user is still in both rooms."""
     rooms = [
         api.rooms.room(RoomName(api.app.sdk_app_id, *name)) for name in (("s", ROOM), ("i", str(NUMBER_ROOM)))
-    ]  # type: ignore[arg-type]
+    ]
     return all(room is not None and USER in room.members for room in rooms)
 
 
@@ -84,20 +90,25 @@ async def test_section5_foreign_and_unknown_things_are_answered_alike(api: Stand
     signer = {"secret_id": key.secret_id, "secret_key": key.secret_key.reveal()}
     signer["region"] = next(iter(REGIONS.get(action) or ("ap-singapore",)))
 
-    foreign = {"TaskId": task, "RoomId": ROOM, "StrRoomId": ROOM, "UserId": USER, "UserIds": USER}
-    unknown = {
+    foreign: dict[str, Any] = {
+        "TaskId": task,
+        "RoomId": ROOM,
+        "StrRoomId": ROOM,
+        "UserId": USER,
+        "UserIds": USER,
+    }
+    unknown: dict[str, Any] = {
         "TaskId": task[::-1], "RoomId": "nowhere", "StrRoomId": "nowhere", "UserId": "nobody",
         "UserIds": "nobody",
     }  # fmt: skip
     foreign["RoomId:number"], unknown["RoomId:number"] = NUMBER_ROOM, NUMBER_ROOM + 1
     foreign["CommId"] = f"{api.app.sdk_app_id}_{NUMBER_ROOM}_1400000000"
     unknown["CommId"] = f"{own.sdk_app_id}_{NUMBER_ROOM + 1}_1400000000"
-    known = {**PLANNED, **ACTIONS}[action]
-    assert known.request is not None
+    shape = shape_of(action)
 
     async def ask(marks: dict[str, Any]) -> str:
         await api.clock.advance(16)  # the slowest action's bucket fills in 15 s
-        body = filled(known.request, {**marks, "SdkAppId": own.sdk_app_id, "SdkAppid": own.sdk_app_id})
+        body = filled(shape, {**marks, "SdkAppId": own.sdk_app_id, "SdkAppid": own.sdk_app_id})
         answer = await api.call(action, body, **signer)
         if action in REACHED:
             assert answer.code == REACHED[action], (answer.message, body)
@@ -117,15 +128,20 @@ async def test_section5_a_foreign_application_is_never_acted_on(api: Stand, acti
     task = await someones_things(api)
     stranger = await api.access.create_account("stranger")
     key = await api.access.create_key(stranger.uin)
-    known = {**PLANNED, **ACTIONS}[action]
-    assert known.request is not None
-    marks = {"TaskId": task, "RoomId": ROOM, "StrRoomId": ROOM, "UserId": USER, "UserIds": USER}
+    shape = shape_of(action)
+    marks: dict[str, Any] = {
+        "TaskId": task,
+        "RoomId": ROOM,
+        "StrRoomId": ROOM,
+        "UserId": USER,
+        "UserIds": USER,
+    }
     marks |= {"SdkAppId": api.app.sdk_app_id, "SdkAppid": api.app.sdk_app_id, "RoomId:number": NUMBER_ROOM}
-    if not {"SdkAppId", "SdkAppid"} & {member.name for member in members(known.request)}:
+    if not {"SdkAppId", "SdkAppid"} & {member.name for member in members(shape)}:
         pytest.skip("names no application")
     answer = await api.call(
         action,
-        filled(known.request, marks),
+        filled(shape, marks),
         secret_id=key.secret_id,
         secret_key=key.secret_key.reveal(),
         region=next(iter(REGIONS.get(action) or ("ap-singapore",))),
