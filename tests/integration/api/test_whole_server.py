@@ -146,3 +146,24 @@ async def test_a_request_resent_by_the_client_is_one_task(migrated: Path, tmp_pa
         answers = await asyncio.gather(*(api.call("CreateCloudRecording", members) for _ in range(3)))
         assert len({answer.response["TaskId"] for answer in answers}) == 1
         assert len(await server.recording.list_tasks()) == 1
+
+
+async def test_F18_the_101st_task_of_an_application_is_refused_and_another_application_is_not(
+    migrated: Path, tmp_path: Path
+) -> None:
+    async with everything(migrated, tmp_path) as (server, api, _):
+        ScriptedWorker(server.workers)
+        api.recording = server.recording  # type: ignore[assignment]
+        api.config.limits.per_action = {"CreateCloudRecording": 1000}
+        api.restart()
+
+        async def create(robot: str, sdk_app_id: int = server.sdk_app_id) -> str:
+            sig = (await api.access.issue_user_sig(sdk_app_id, robot)).reveal()
+            members = await api.create_request(UserId=robot, UserSig=sig, SdkAppId=sdk_app_id)
+            members["StorageParams"]["CloudStorage"]["Bucket"] = "recordings"
+            return (await api.call("CreateCloudRecording", members)).code
+
+        assert {await create(f"robot{i}") for i in range(100)} == {"OK"}
+        assert await create("robot100") == "FailedOperation.RestrictedConcurrency"
+        other, _ = await api.access.create_app("other", uin=api.account.uin)
+        assert await create("robot", other.sdk_app_id) == "OK"
