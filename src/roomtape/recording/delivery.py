@@ -14,6 +14,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -41,6 +42,24 @@ PLAYLIST_EVERY_MS = 10_000  # at most once in so long ...
 PLAYLIST_EVERY_MS_PER_MB = 10_000  # ... and once in so long per MB of its size
 RELEASE_DATE = "2026-11-25"
 _RETRY_S = 1.0
+
+
+def _stored_of() -> sa.Select[Any]:
+    """Outputs of `task` with how many of their pieces are proven; made once, it is asked with each piece."""
+    stored = (
+        sa.select(pieces.c.output_key, sa.func.count().label("proven"))
+        .where(pieces.c.task_id == sa.bindparam("task"), pieces.c.upload_state == "proven")
+        .group_by(pieces.c.output_key)
+        .subquery()
+    )
+    return (
+        sa.select(outputs, stored.c.proven)
+        .join(stored, stored.c.output_key == outputs.c.output_key)
+        .where(outputs.c.task_id == sa.bindparam("task"))
+    )
+
+
+_STORED_OF = _stored_of()
 
 
 class Delivery:
@@ -151,17 +170,7 @@ class Delivery:
     async def _write_playlists(self, task: Task) -> None:
         now_ms = self._clock.now_ms()
         async with self._db.read() as conn:
-            stored = (
-                sa.select(pieces.c.output_key, sa.func.count().label("proven"))
-                .where(pieces.c.task_id == task.task_id, pieces.c.upload_state == "proven")
-                .group_by(pieces.c.output_key)
-                .subquery()
-            )
-            rows = await conn.execute(
-                sa.select(outputs, stored.c.proven)
-                .join(stored, stored.c.output_key == outputs.c.output_key)
-                .where(outputs.c.task_id == task.task_id)
-            )
+            rows = await conn.execute(_STORED_OF, {"task": task.task_id})
             waiting = rows.all()
         for row in waiting:
             may_grow = row.playlist_wanted < revision_of(

@@ -144,6 +144,19 @@ async def enqueue(
     )
 
 
+def _due() -> sa.Select[Any]:
+    """Waiting uploads by time, at most `each` of one task, so that no task's backlog hides the others."""
+    nth = sa.func.row_number().over(
+        partition_by=uploads.c.task_id, order_by=(uploads.c.next_at_ms, uploads.c.id)
+    )
+    ranked = sa.select(uploads, nth.label("nth")).where(uploads.c.state == "ready").subquery()
+    by_time = sa.select(ranked).order_by(ranked.c.next_at_ms, ranked.c.id)
+    return by_time.where(ranked.c.nth <= sa.bindparam("each"))
+
+
+_DUE = _due()  # made once: it is asked after each upload
+
+
 class Uploads:
     """Carries queued objects to their stores, `concurrency` at a time."""
 
@@ -207,16 +220,8 @@ class Uploads:
         """Start what is due; returns the seconds until something else is, None while nothing waits."""
         now_ms = self._clock.now_ms()
         busy = set(self._running)  # one that ends while we read is still "ready" in what we read
-        nth = sa.func.row_number().over(
-            partition_by=uploads.c.task_id, order_by=(uploads.c.next_at_ms, uploads.c.id)
-        )
-        ranked = sa.select(uploads, nth.label("nth")).where(uploads.c.state == "ready").subquery()
         async with self._db.read() as conn:
-            rows = await conn.execute(
-                sa.select(ranked)
-                .where(ranked.c.nth <= self._concurrency * 2)  # no task's backlog hides the others
-                .order_by(ranked.c.next_at_ms, ranked.c.id)
-            )
+            rows = await conn.execute(_DUE, {"each": self._concurrency * 2})
             waiting = [row for row in rows if row.id not in busy]
         for row in waiting:
             left_ms = _left_ms(row.next_at_ms, row.tries, now_ms)
