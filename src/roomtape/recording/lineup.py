@@ -50,6 +50,10 @@ class Lineup:
         self.subscribe()
 
     def track_started(self, track: Track) -> None:
+        """Somebody publishes. What is made of other tracks is nobody's, and must not be waited for."""
+        if track.derived_from is not None:
+            self._decline(track)
+            return
         self._tracks[track.track] = track
         self.subscribe()
 
@@ -79,7 +83,8 @@ class Lineup:
 
     def track_configured(self, track: Track) -> None:
         """Its next frame is of another sample rate or number of channels."""
-        self._tracks[track.track] = track
+        if track.track in self._tracks:
+            self._tracks[track.track] = track
         strand = self._desk.reading.get(track.track)
         if strand is None or strand.kind != "audio":
             return

@@ -202,8 +202,6 @@ class Recorder:
 
     def _on_track(self, message: TrackEvent) -> None:
         track = message.track
-        if track.derived_from is not None:
-            return
         if message.event == "start":
             self._lineup.track_started(track)
         elif message.event == "stop":
