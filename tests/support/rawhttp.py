@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import time
@@ -70,7 +71,7 @@ def code_of(answer: bytes) -> str:
 
 
 async def _paced(order: dict[str, Any]) -> dict[str, Any]:
-    """Ten calls a second over one connection until stdin ends."""
+    """Ten calls a second over one connection until stdin ends, and for `at_least_s`."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), done.set)
@@ -79,17 +80,19 @@ async def _paced(order: dict[str, Any]) -> dict[str, Any]:
     )
     took: list[float] = []
     codes: list[str] = []
-    while not done.is_set():
+    until = time.monotonic() + float(order.get("at_least_s", 0))
+    while not done.is_set() or time.monotonic() < until:
         request = signed(
             order["host"], order["secret_id"], order["secret_key"], order["action"], order["body"].encode()
         )
         began = time.monotonic()
         codes.append(code_of(await exchange(reader, writer, request)))
         took.append(time.monotonic() - began)
-        try:
-            await asyncio.wait_for(done.wait(), 0.1)
-        except TimeoutError:
+        if done.is_set():
+            await asyncio.sleep(0.1)
             continue
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), 0.1)
     writer.close()
     return {"took_s": sorted(took), "codes": sorted(set(codes))}
 

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use roomtape_io::clock::now_ns;
 use roomtape_io::tap::{start, TapConfig, TapHandle, TapMsg};
@@ -253,6 +253,11 @@ fn a_reader_gets_what_a_source_posts() {
     let got = c.frames(2);
     assert_eq!(got[0].data, vec![2; 100_000]);
     assert_eq!((got[1].seq, got[1].data.len()), (2, 3));
+    // The thread tells its counts at the end of a turn, which may come after the frames are here.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while b.tap.stats().frames_in < 3 && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
     assert_eq!(b.tap.stats().frames_in, 3);
 }
 
