@@ -63,6 +63,8 @@ pub enum OfferError {
 /// More is no honest offer; browsers send 4 to 10 KB.
 const MAX_OFFER_BYTES: usize = 256 * 1024;
 const MAX_SECTIONS: usize = 32;
+/// A payload type has seven bits (RFC 3550 section 5.1); each is looked up in all lines of its section.
+const MAX_PAYLOAD_TYPES: usize = 128;
 
 impl Offer {
     /// Reads an offer. H.264 is preferred: a publisher's VP8 is kept only if no H.264 is usable.
@@ -96,6 +98,14 @@ impl Offer {
                 "{} m-lines in the offer",
                 sections.len()
             )));
+        }
+        const BEFORE_PAYLOAD_TYPES: usize = 3; // media, port, protocol
+        for (head, _) in &sections {
+            if head.split_ascii_whitespace().count() > BEFORE_PAYLOAD_TYPES + MAX_PAYLOAD_TYPES {
+                return Err(OfferError::Bad(
+                    "an m-line names more payload types than there are".into(),
+                ));
+            }
         }
         let session_direction = direction_of(&session).unwrap_or("sendrecv").to_owned();
         let sections: Vec<Section> = sections
@@ -453,6 +463,15 @@ mod tests {
         ));
         assert!(matches!(
             Offer::parse("v=0\r\n", Role::Play),
+            Err(OfferError::Bad(_))
+        ));
+        let many = OFFER.replace(
+            "m=video 9 UDP/TLS/RTP/SAVPF",
+            &format!("m=video 9 UDP/TLS/RTP/SAVPF{}", " 96".repeat(200)),
+        );
+        assert_ne!(many, OFFER);
+        assert!(matches!(
+            Offer::parse(&many, Role::Publish),
             Err(OfferError::Bad(_))
         ));
         let no_codec = OFFER.replace("VP8", "VP9").replace("H264", "H265");
