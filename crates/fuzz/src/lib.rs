@@ -57,7 +57,11 @@ pub fn run(target: &Target, time: Duration, seed: u64) -> Result<Report, String>
 /// The input for a reader; the seed and its number make a long one again.
 fn hex(data: &[u8]) -> String {
     const SHOWN: usize = 2000;
-    let mut text: String = data.iter().take(SHOWN).map(|b| format!("{b:02x}")).collect();
+    let mut text: String = data
+        .iter()
+        .take(SHOWN)
+        .map(|b| format!("{b:02x}"))
+        .collect();
     if data.len() > SHOWN {
         text.push_str(&format!("... ({} bytes)", data.len()));
     }
