@@ -142,7 +142,7 @@ class Gateway:
         chain = self._chain
         if not chain.buckets.take(("failures", call.address), steps.FAILURES_PER_S):
             # Spread out, or they would all come back in the same instant.
-            await chain.services.clock.sleep(random.uniform(0.5, 1.5))
+            await chain.services.clock.sleep(random.uniform(0.5, 1.0))
 
     def _note(self, call: Call, failure: ApiError | None, size: int) -> None:
         """One line and one count per request; nothing in them is secret."""
