@@ -71,17 +71,18 @@ def code_of(answer: bytes) -> str:
 
 
 async def _paced(order: dict[str, Any]) -> dict[str, Any]:
-    """Ten calls a second over one connection until stdin ends, and for `at_least_s`."""
+    """Ten calls a second over one connection until stdin ends, and for `at_least_s`; says `up` when connected."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), done.set)
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", order["port"], local_addr=(order["address"], 0)
     )
+    print("up", flush=True)
     took: list[float] = []
     codes: list[str] = []
     until = time.monotonic() + float(order.get("at_least_s", 0))
-    while not done.is_set() or time.monotonic() < until:
+    while not codes or not done.is_set() or time.monotonic() < until:
         request = signed(
             order["host"], order["secret_id"], order["secret_key"], order["action"], order["body"].encode()
         )

@@ -103,6 +103,8 @@ async def good_client(server: Server, *, at_least_s: float = 0) -> AsyncIterator
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=REPO,
     )  # fmt: skip
     told: dict[str, Any] = {}
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"up\n"
     try:
         yield told
     finally:
