@@ -215,7 +215,7 @@ def test_a_usersig_of_the_page_is_one(user: str) -> None:
 def test_a_snippet_does_the_call(request: pytest.FixtureRequest, language: str, tmp_path: Path) -> None:
     """Node's SDK speaks https only, so its snippet is run against `dev --tls`."""
     target: Stack = request.getfixturevalue("tls_stack" if language == "node" else "stack")
-    task = target.create_recording(f"snippet_{language}")
+    task = target.create_recording(f"snippet_{language}", MaxIdleTime=600)
     body = {"SdkAppId": target.sdk_app_id, "TaskId": task}
     code = generate(language, call_of(target, "DescribeCloudRecording", body))
     assert task in code

@@ -31,13 +31,25 @@ def remove_records(directory: Path) -> None:
 
 
 class WorkPage:
-    """What is being decoded right now, in a file that is mapped and never synced."""
+    """What is being decoded right now, in a file that is mapped and never synced.
+
+    A page the disk has no room for is kept in memory alone, and dies with the process: touching a mapped
+    page without a block behind it would end the process at once (SIGBUS).
+    """
 
     def __init__(self, path: Path) -> None:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(fd, PAGE_BYTES)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            self._map = mmap.mmap(-1, PAGE_BYTES)
+            return
+        try:
+            os.posix_fallocate(fd, 0, PAGE_BYTES)
             self._map = mmap.mmap(fd, PAGE_BYTES)
+        except OSError:
+            self._map = mmap.mmap(-1, PAGE_BYTES)
+            told = os.pread(fd, PAGE_BYTES, 0)
+            self._map[: len(told)] = told
         finally:
             os.close(fd)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from roomtape.recording.finalise import FinaliseFailed, finalise
 from roomtape.recording.journal import DiskFull
 from roomtape.recording.pieces import make_piece
+from roomtape.recording.poison import WorkPage
 from roomtape.recording.reserve import Reserve
 from tests.support.measure import measure_bytes
 from tests.support.signals import Frame, aac_beeps, h264_flashes
@@ -54,6 +56,23 @@ def small(tmp_path: Path) -> Path:
 def test_an_open_piece_can_be_made_of_the_reserve_and_recording_goes_on(small: Path) -> None:
     result = in_small_file_system(small, "fill_and_free")
     assert result.returncode == 0, result.stderr
+
+
+def test_a_work_page_without_a_block_behind_it_does_not_end_the_process(small: Path) -> None:
+    result = in_small_file_system(small, "enter_on_a_full_disk")
+    assert result.returncode == 0, (result.returncode, result.stderr)
+
+
+def enter_on_a_full_disk(directory: Path) -> None:
+    """Name what is in work on a page made while not one block is free."""
+    with (directory / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while filler.write(b"x" * 4096):
+            pass
+    page = WorkPage(directory / "page")
+    page.enter("boot", (1, 2, 3))
+    assert page.read() == ("boot", (1, 2, 3))
+    page.leave()
+    assert page.read() is None
 
 
 def bulky(frames: tuple[Frame, ...]) -> list[Frame]:
