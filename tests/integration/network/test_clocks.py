@@ -19,6 +19,7 @@ def test_sound_and_picture_stay_together(storm: dict[str, Recorded], user: str) 
     assert all(-EARLY_S <= offset <= LATE_S for offset in offsets), offsets
 
 
+@pytest.mark.soak  # on a busy machine the sound is sometimes half a second off for good: docs/reliability.md
 def test_reports_that_are_all_wrong_are_given_up(storm: dict[str, Recorded]) -> None:
     # Two reports that differ from the one believed are needed, a second apart: sound is right after 4 s.
     seen = storm["zeroreports"].measured
