@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -43,7 +44,8 @@ class Disk:
         size = max(0, held + self.free - free_bytes)
         with self._ballast.open("ab") as file:
             os.ftruncate(file.fileno(), min(size, held))
-            os.posix_fallocate(file.fileno(), 0, max(size, 1))
+            with contextlib.suppress(OSError):  # the recorder took the room first: it is full all the same
+                os.posix_fallocate(file.fileno(), 0, max(size, 1))
 
     def clear(self) -> None:
         self._ballast.unlink(missing_ok=True)
