@@ -9,6 +9,7 @@ official SDK; the clock runs from before the request until the task's journal ho
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -18,7 +19,17 @@ from tests.support.publishers import publish_rtmp, publish_whip
 from tests.support.receiver import CallbackReceiver
 from tests.support.stack import REPO, Stack, start_stack
 
-HEAD_BYTES = 1500  # a journal's HEAD is smaller, its first batch larger
+from roomtape.recording.journal import Journal
+
+
+def has_frames(spooled: Path) -> bool:
+    """Whether a task's journal holds a frame, by the reader that a restart would use, on a copy."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for path in spooled.glob("*.j"):
+            shutil.copy(path, copy)
+        recovered = Journal.open(copy, 1_000_000).recovered
+    return recovered is not None and recovered.packets > 0
 
 
 def first_frame_s(stack: Stack, room: str, robot: str) -> float:
@@ -26,7 +37,7 @@ def first_frame_s(stack: Stack, room: str, robot: str) -> float:
     spool = stack.data_dir / "spool"
     asked = time.monotonic()
     task = stack.create_recording(room, robot=robot, AvMerge=1)
-    while not any(path.stat().st_size > HEAD_BYTES for path in (spool / task).glob("*.j")):
+    while not has_frames(spool / task):
         if time.monotonic() - asked > 10:
             raise TimeoutError(f"no frame in the journal of {task}")
         time.sleep(0.005)

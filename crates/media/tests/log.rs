@@ -207,12 +207,21 @@ fn a_first_read_starts_at_the_oldest_key_frame_at_once() {
     let seqs: Vec<_> = frames(&got).iter().map(|f| f.seq).collect();
     assert_eq!(seqs, vec![3, 4, 5, 6, 7]);
     assert!(gaps(&got).is_empty());
-    b.picture(320, false);
-    assert_eq!(
-        b.logs.next_due(),
-        Some(b.now - 40 * MS + 1000 * MS),
-        "later ones do"
+    let asked = b.now;
+    let mut batches = vec![];
+    while b.now < asked + 3000 * MS {
+        b.picture((b.now / MS) + 40, false);
+        if b.logs.next_due().is_some_and(|due| due <= b.now) {
+            batches.push((b.now - asked) / MS);
+            b.logs.collect(b.now, R, usize::MAX);
+        }
+    }
+    let after = |ms: i64| batches.iter().filter(|at| **at > ms).count();
+    assert!(
+        batches.len() - after(1000) >= 8,
+        "soon one after the other while it has only begun: {batches:?}"
     );
+    assert!(after(1100) <= 2, "then with the flush: {batches:?}");
 }
 
 #[test]

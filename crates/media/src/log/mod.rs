@@ -388,6 +388,7 @@ impl Logs {
             reader.outstanding -= old.outstanding;
         }
         let reading = Reading::new(start, from, need_key, now);
+        reader.asked_ns = now;
         reader.tracks.insert(id, Interest::Reading(reading));
         if let Some(memory) = reader.memory(&mut self.memories) {
             memory.positions.insert(id, Position::Safe(from));
@@ -813,7 +814,7 @@ impl Logs {
             out.finish(reader.last_watermark);
             reader.flush_asked = false;
             self.timers.remove(&(reader.next_flush_ns, key));
-            reader.next_flush_ns = now + reader.flush_ns;
+            reader.next_flush_ns = now + reader.until_flush_ns(now);
             self.timers.insert((reader.next_flush_ns, key));
         }
         self.stats.frames_out += out.frames_out;

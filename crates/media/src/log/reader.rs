@@ -232,7 +232,14 @@ pub(super) struct Reader {
     pub outstanding: usize,
     pub last_watermark: i64,
     pub opened_ns: i64,
+    /// When it last asked for a track.
+    pub asked_ns: i64,
 }
+
+/// A reader that has just asked for a track has nothing of it stored yet, and may have to hold or
+/// pass over what comes at first: for this long its batches follow each other sooner.
+const FRESH_NS: i64 = 1_000_000_000;
+const FRESH_FLUSH_NS: i64 = 100_000_000;
 
 impl Reader {
     pub fn new(spec: OpenSpec, now: i64) -> Self {
@@ -247,12 +254,22 @@ impl Reader {
             shown: HashMap::new(),
             stops: HashSet::new(),
             told: VecDeque::new(),
-            next_flush_ns: now + flush_ns,
+            next_flush_ns: now + flush_ns.min(FRESH_FLUSH_NS),
             flush_asked: false,
             starved: false,
             outstanding: 0,
             last_watermark: 0,
             opened_ns: now,
+            asked_ns: now,
+        }
+    }
+
+    /// Time from one batch to the next when nothing is urgent.
+    pub fn until_flush_ns(&self, now: i64) -> i64 {
+        if now - self.asked_ns < FRESH_NS {
+            self.flush_ns.min(FRESH_FLUSH_NS)
+        } else {
+            self.flush_ns
         }
     }
 
