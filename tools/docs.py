@@ -30,9 +30,10 @@ the value: `rooms.lost_after = "90s"`, `callbacks.give_up_after = "24h"`, `spool
 
 Keys under `<name>` belong to a table of your own naming, for example `[storage.local.recordings]`.
 
-A running `serve` takes changes of `limits`, `api`, `callbacks` and `rooms` on reload, of the others at its
-next start. Addresses of callbacks, keys and switches of an application are no settings: `roomtape app set`
-and `roomtape key` change them at once."""
+A running server takes changes of `limits`, `api`, `callbacks`, `rooms` and `server.tls_*` on
+`roomtape config reload` (`serve` on SIGHUP too), of the others at its next start. Addresses of callbacks,
+keys and switches of an application are no settings: `roomtape app set` and `roomtape key` change them at
+once."""
 ACTIONS = """\
 # Actions
 

@@ -57,7 +57,7 @@ from roomtape.rooms.media import CoreEvents
 from roomtape.rooms.rtmp import RtmpDoor
 from roomtape.rooms.service import Rooms
 from roomtape.rooms.whip import WebrtcDoor
-from roomtape.serving import HttpServer, listen
+from roomtape.serving import Bounds, HttpServer, listen
 from roomtape.state import facts, replay
 from roomtape.state.database import Database, DatabaseUnavailable
 from roomtape.state.ledger import Ledger
@@ -219,8 +219,11 @@ class Server:
     def reload(self, config: Config) -> None:
         """Take over what may change while the server runs."""
         self._callback_settings.give_up_after_s = config.callbacks.give_up_after_s
+        self.rooms.retune(
+            lost_after_s=config.rooms.lost_after_s, one_share_per_room=config.rooms.one_share_per_room
+        )
         self._renew_certificates(config)
-        for name in ("limits", "api", "callbacks"):
+        for name in ("limits", "api", "callbacks", "rooms"):
             setattr(self.config, name, getattr(config, name))
         log.info("configuration_reloaded")
 
@@ -399,14 +402,17 @@ class Server:
     async def _listen(
         self, app: ASGIApp, listener: socket.socket, tls_cert: str = "", tls_key: str = ""
     ) -> None:
-        server = HttpServer(
-            app,
-            listener,
-            header_s=self.config.server.header_timeout_s,
-            body_s=self.config.server.body_timeout_s,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
+        given = self.config.server
+        bounds = Bounds(
+            header_s=given.header_timeout_s,
+            body_s=given.body_timeout_s,
+            idle_s=given.idle_timeout_s,
+            ping_s=given.ping_every_s,
+            pong_s=given.pong_timeout_s,
+            per_address=given.connections_per_address,
+            proxies=given.trusted_proxies,
         )
+        server = HttpServer(app, listener, bounds, tls_cert=tls_cert, tls_key=tls_key)
         await server.start()
         self._http_servers.append(server)
         self._down.push_async_callback(server.stop)

@@ -9,6 +9,7 @@ value: `rooms.lost_after = "90s"` is `rooms.lost_after_s = 90`. `docs/settings.m
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
@@ -52,6 +53,20 @@ class Server(_Section):
     ] = ""
     header_timeout_s: Annotated[Seconds, Meta(description="deadline for a request's header")] = 10.0
     body_timeout_s: Annotated[Seconds, Meta(description="deadline for a request's body")] = 30.0
+    idle_timeout_s: Annotated[
+        Seconds, Meta(description="how long a connection may be idle between two requests")
+    ] = 30.0
+    ping_every_s: Annotated[Seconds, Meta(description="how often a WebSocket is pinged; 0: never")] = 20.0
+    pong_timeout_s: Annotated[
+        Seconds, Meta(description="a WebSocket whose answer to a ping takes longer is closed")
+    ] = 20.0
+    connections_per_address: Annotated[
+        NotNegative,
+        Meta(
+            description="connections one address (of IPv6, one /64) may hold, those of `trusted_proxies` "
+            "not counted; one more is closed unread with HTTP 503; 0: no bound"
+        ),
+    ] = 1000
     trusted_proxies: Annotated[
         list[str], Meta(description="addresses or networks whose X-Forwarded-Host and -For are believed")
     ] = []
@@ -522,6 +537,13 @@ def _check(config: Config) -> None:
     """What two keys must say together."""
     if bool(config.server.tls_cert) != bool(config.server.tls_key):
         raise ConfigError("server.tls_cert, server.tls_key: set both or none")
+    for network in config.server.trusted_proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ConfigError(
+                f"server.trusted_proxies: {network!r} is no address or network; write for example 10.0.0.0/8"
+            ) from None
     if config.admin.listen:
         split_address(config.admin.listen, "admin.listen")
     if config.database.url and not config.database.url.startswith(("sqlite:", "postgresql:", "postgresql+")):

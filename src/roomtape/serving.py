@@ -1,44 +1,117 @@
-"""HTTP listeners: uvicorn with deadlines of ours, because it has none for a slow client.
+"""HTTP listeners: uvicorn with bounds of ours, because it has none for a slow or a greedy client.
 
 A header must be complete in `header_s` and within `MAX_HEADER_BYTES`, a body in `body_s`; what is late is
-answered 408 when nothing was answered yet, and closed. Requests are not logged here: URLs can hold
-UserSigs, the gateway and the doors log what may be logged.
+answered 408 when nothing was answered yet, and closed. A connection may be idle between two requests for
+`idle_s`, and a WebSocket must answer a ping. One address holds so many connections; one more is told 503
+and closed before it is read. Requests are not logged here: URLs can hold UserSigs, the gateway and the
+doors log what may be logged.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 import ssl
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import prometheus_client
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 MAX_HEADER_BYTES = 64 * 1024
 GRACE_S = 3  # for requests that are under way when the server ends
 
+REFUSED = prometheus_client.Counter("roomtape_http_refused", "Connections ended by a bound", ["bound"])
+for _bound in ("too_many", "late_header", "late_body", "large_header", "silent_websocket"):
+    REFUSED.labels(_bound)
 
-class _Guarded(HttpToolsProtocol):
-    """One connection; subclasses carry the deadlines."""
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one listener puts up with. Times are seconds."""
 
     header_s: float = 10.0
     body_s: float = 30.0
+    idle_s: float = 30.0  # between two requests of a connection
+    ping_s: float = 20.0  # between two pings of a WebSocket
+    pong_s: float = 20.0  # for its answer
+    per_address: int = 1000  # connections at once; 0: no bound
+    proxies: Sequence[str] = ()  # addresses and networks many clients come from: not counted
+
+
+@dataclass(slots=True)
+class Places:
+    """How many connections each address holds. An IPv6 host has a network of its own: that is counted."""
+
+    bounds: Bounds
+    _held: Counter[str] = field(default_factory=Counter)
+    _networks: list[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._networks = [ipaddress.ip_network(text) for text in self.bounds.proxies]
+
+    def take(self, transport: asyncio.BaseTransport) -> str | None:
+        """A place for this peer, to be given back by its name; None when it has too many."""
+        name = self._name(transport)
+        if name and self._held[name] >= self.bounds.per_address:
+            return None
+        if name:
+            self._held[name] += 1
+        return name
+
+    def give_back(self, name: str) -> None:
+        if not name:
+            return
+        self._held[name] -= 1
+        if not self._held[name]:
+            del self._held[name]
+
+    def _name(self, transport: asyncio.BaseTransport) -> str:
+        """Whom a connection counts for; nobody when there is no bound or a proxy stands between."""
+        peer = transport.get_extra_info("peername")
+        if not self.bounds.per_address or not peer:
+            return ""
+        try:
+            address = ipaddress.ip_address(peer[0].partition("%")[0])
+        except ValueError:
+            return ""
+        if any(address in network for network in self._networks):
+            return ""
+        if address.version == 6 and address.ipv4_mapped is None:
+            return str(ipaddress.ip_network((address, 64), strict=False))
+        return str(address)
+
+
+class _Guarded(HttpToolsProtocol):
+    """One connection; subclasses carry the bounds of their listener."""
+
+    bounds: Bounds
+    places: Places
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
         self._in_header = True
         self._header_bytes = 0
+        self._place: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._arm(self.header_s)
+        self._place = self.places.take(transport)
+        if self._place is None:
+            self._refuse("too_many", b"503 Service Unavailable")
+            return
+        self._arm("late_header", self.bounds.header_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -46,15 +119,18 @@ class _Guarded(HttpToolsProtocol):
             self._header_bytes += len(data)
         super().data_received(data)
         if self._in_header and self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse(b"431 Request Header Fields Too Large")
+            self._refuse("large_header", b"431 Request Header Fields Too Large")
+        elif self._in_header and self._header_bytes and self._deadline is None:
+            # Empty lines before a request begin no message; they stop the idle timer, though.
+            self._arm("late_header", self.bounds.header_s)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._arm(self.header_s)
+        self._arm("late_header", self.bounds.header_s)
 
     def on_headers_complete(self) -> None:
         self._in_header = False
-        self._arm(self.body_s)
+        self._arm("late_body", self.bounds.body_s)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -65,27 +141,60 @@ class _Guarded(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._disarm()
+        self._leave()  # the WebSocket takes it
         super().handle_websocket_upgrade()
 
-    def _arm(self, seconds: float) -> None:
+    def _leave(self) -> None:
+        if self._place is not None:
+            self.places.give_back(self._place)
+            self._place = None
+
+    def _arm(self, bound: str, seconds: float) -> None:
         self._disarm()
-        self._deadline = self.loop.call_later(seconds, self._refuse, b"408 Request Timeout")
+        self._deadline = self.loop.call_later(seconds, self._refuse, bound, b"408 Request Timeout")
 
     def _disarm(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _refuse(self, status: bytes) -> None:
+    def _refuse(self, bound: str, status: bytes) -> None:
         self._disarm()
         if self.transport.is_closing():
             return
-        answering = self.cycle is not None and self.cycle.response_started
+        REFUSED.labels(bound).inc()
+        cycle = self.cycle
+        answering = cycle is not None and cycle.response_started and not cycle.response_complete
         if not answering:
             self.transport.write(
                 b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
             )
         self.transport.close()
+
+
+class _GuardedSocket(WebSocketsSansIOProtocol):
+    """One WebSocket. It took its connection's place, and is closed when a ping goes unanswered."""
+
+    places: Places
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._place: str | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._place = self.places.take(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._place is not None:
+            self.places.give_back(self._place)
+            self._place = None
+        super().connection_lost(exc)
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        REFUSED.labels("silent_websocket").inc()
+        self.transport.abort()  # a peer that is gone reads no closing frame either
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -113,23 +222,26 @@ class HttpServer(uvicorn.Server):
         self,
         app: Any,
         listener: socket.socket,
+        bounds: Bounds | None = None,
         *,
-        header_s: float = 10.0,
-        body_s: float = 30.0,
         tls_cert: str = "",
         tls_key: str = "",
     ) -> None:
-        guarded = type("Guarded", (_Guarded,), {"header_s": header_s, "body_s": body_s})
+        self._bounds = bounds = bounds or Bounds()
+        places = Places(bounds)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=guarded,
-                ws="websockets-sansio",
+                http=type("Guarded", (_Guarded,), {"bounds": bounds, "places": places}),
+                ws=type("GuardedSocket", (_GuardedSocket,), {"places": places}),
+                ws_ping_interval=bounds.ping_s,
+                ws_ping_timeout=bounds.pong_s,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                timeout_keep_alive=bounds.idle_s,  # type: ignore[arg-type]  # any number of seconds will do
                 timeout_graceful_shutdown=GRACE_S,
                 ssl_certfile=tls_cert or None,
                 ssl_keyfile=tls_key or None,
@@ -167,7 +279,24 @@ class HttpServer(uvicorn.Server):
             await self._task
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
+        """As uvicorn's for a socket that is there, and a TLS handshake is as bounded as a header."""
+        await self.lifespan.startup()
+        config = self.config
+
+        def connection() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+
+        server = await asyncio.get_running_loop().create_server(
+            connection,
+            sock=self._listener,
+            backlog=config.backlog,
+            ssl=config.ssl,
+            ssl_handshake_timeout=self._bounds.header_s if config.ssl else None,
+        )
+        self.servers = [server]
+        self.started = True
         self._up.set()
 
     @contextlib.contextmanager

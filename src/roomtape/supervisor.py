@@ -15,6 +15,7 @@ import secrets
 import selectors
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from roomtape.config import Config, save_effective
+from roomtape.config import Config, ConfigError, save_effective
 from roomtape.process import (
     LIFELINE_ENV,
     READY,
@@ -102,12 +103,14 @@ class Child:
 class Supervisor:
     """`run()` is the whole life of the tree; everything happens on its one thread.
 
-    `on_ready` is called once, when the server serves. `reload` makes a new configuration on request.
+    `on_ready` is called once, when the server serves. `reload` makes a new configuration on request: of
+    `config reload`, and of SIGHUP unless that ends the tree, as it must where it means a closed terminal.
     """
 
     config: Config
     on_ready: Callable[[ServerReport], None] | None = None
     reload: Callable[[], Config] | None = None
+    hangup_ends: bool = False
     server_argv: Sequence[str] = ()
     worker_argv: Sequence[str] = ()
     _children: list[Child] = field(default_factory=list)
@@ -374,12 +377,12 @@ class Supervisor:
     # --- ending -----------------------------------------------------------------------------------
 
     def _signalled(self, reader: int) -> None:
-        """SIGHUP reads the configuration again where there is a file; all else ends the tree."""
+        """SIGHUP reads the configuration again, or ends the tree as all else does: see `hangup_ends`."""
         try:
             numbers = os.read(reader, 64)
         except BlockingIOError:
             return
-        if self.reload is not None and signal.SIGHUP in numbers:
+        if self.reload is not None and not self.hangup_ends and signal.SIGHUP in numbers:
             _say("reload_ordered", **self._reload())
             numbers = numbers.replace(bytes([signal.SIGHUP]), b"")
         for _ in numbers:
@@ -526,18 +529,40 @@ class Supervisor:
         ]
 
     def _reload(self) -> dict[str, object]:
-        """Read the configuration again and tell the server; ports and directories keep their values."""
+        """Read the configuration again and tell the server; ports and directories keep their values.
+
+        Certificate files may have other names from now on. They are tried here: the server is started
+        again with them, should it die, and must be able to.
+        """
         if self.reload is None:
             return {"error": "started without a configuration file"}
+        own = self.config.server
         try:
             fresh = self.reload()
+            files = (fresh.server.tls_cert, fresh.server.tls_key)
+            if files != (own.tls_cert, own.tls_key):
+                _try_certificate(own.tls_cert, *files)
         except Exception as error:  # whatever is wrong with the file, the tree goes on as it is
             return {"error": str(error)}
-        kept = ("data_dir", "dev", "server", "webrtc", "rtmp", "admin", "database", "workers")
-        self.config = msgspec.structs.replace(fresh, **{name: getattr(self.config, name) for name in kept})
+        kept = ("data_dir", "dev", "webrtc", "rtmp", "admin", "database", "workers")
+        self.config = msgspec.structs.replace(
+            fresh,
+            server=msgspec.structs.replace(own, tls_cert=files[0], tls_key=files[1]),
+            **{name: getattr(self.config, name) for name in kept},
+        )
         save_effective(self.config, self.config.run_path / EFFECTIVE)
         self._kill(self._children[0], signal.SIGHUP)
         return {"reloaded": True}
+
+
+def _try_certificate(former: str, cert: str, key: str) -> None:
+    """Raise ConfigError when a running listener cannot go over to these files."""
+    if bool(former) != bool(cert):
+        raise ConfigError("server.tls_cert: TLS begins and ends with a restart, not with a reload")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
+    except OSError as error:
+        raise ConfigError(f"server.tls_cert, server.tls_key: {cert}, {key}: {error}") from None
 
 
 def ask(run_path: Path, **order: object) -> Any:

@@ -1,4 +1,4 @@
-"""`serve` over TLS: renewed certificate files are taken over without ending a connection."""
+"""TLS of `serve` and `dev`: renewed certificate files are taken over without ending a connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cryptography import x509
 
 from roomtape.cli import tls
 from roomtape.config import Config
-from tests.support.stack import REPO, until
+from tests.support.stack import REPO, start_stack, until
 
 pytestmark = pytest.mark.slow
 
@@ -138,3 +138,62 @@ def test_broken_files_change_nothing_and_are_told(served: Served) -> None:
         assert served.serial() == before
     finally:
         cert.write_bytes(good)
+
+
+def cli(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "roomtape", *arguments, "--data-dir", str(directory / "d")]
+    env = {**os.environ, "PYTHONPATH": str(REPO / "src")}
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPO, env=env)
+
+
+def test_files_of_other_names_are_taken_over_and_open_connections_stay(served: Served) -> None:
+    kept = served.connect()
+    former = serial_of(kept)
+    assert alive(kept) == 200
+    tls_dir = served.directory / "d" / "tls"
+    (tls_dir / "server.pem").unlink()
+    tls.prepare(Config(data_dir=str(served.directory / "d")))
+    other = served.directory / "other"
+    other.mkdir()
+    (tls_dir / "server.pem").rename(other / "chain.pem")
+    (tls_dir / "server.key").rename(other / "private.pem")
+    file = served.directory / "roomtape.toml"
+    before = file.read_text()
+
+    file.write_text(before.replace(f"{tls_dir}/server.pem", "/nowhere.pem"))
+    refused = cli(served.directory, "config", "reload")
+    assert (refused.returncode, "/nowhere.pem" in refused.stderr) == (1, True), "told where it was ordered"
+    assert served.serial() == former
+    file.write_text(before.replace("tls_cert", "# tls_cert").replace("tls_key", "# tls_key"))
+    refused = cli(served.directory, "config", "reload")
+    assert (refused.returncode, "restart" in refused.stderr) == (1, True)
+    assert served.serial() == former
+
+    after = before.replace(f"{tls_dir}/server.pem", f"{other}/chain.pem")
+    file.write_text(after.replace(f"{tls_dir}/server.key", f"{other}/private.pem"))
+    count = served.log.count("configuration_reloaded")
+    assert cli(served.directory, "config", "reload").returncode == 0
+    until("the reload", lambda: served.log.count("configuration_reloaded") > count)
+    assert alive(kept) == 200, "the connection went through the reload"
+    assert serial_of(kept) == former
+    assert served.serial() != former
+    kept.close()
+
+
+def test_dev_renews_its_certificate_on_request(tmp_path: Path) -> None:
+    with start_stack(tmp_path / "d", args=("--tls",)) as stack:
+        port = int(stack.dev["http_url"].rsplit(":", 1)[1])
+        trust = ssl.create_default_context(cafile=tmp_path / "d" / "tls" / "ca.pem")
+        kept = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=trust)
+        kept.connect()
+        former = serial_of(kept)
+        (tmp_path / "d" / "tls" / "server.pem").unlink()
+        assert cli(tmp_path, "config", "reload").returncode == 0
+        until("the reload", lambda: "configuration_reloaded" in stack.log())
+        with closing(http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=trust)) as fresh:
+            fresh.connect()
+            assert alive(fresh) == 200
+            assert serial_of(fresh) != former
+        assert alive(kept) == 200
+        assert serial_of(kept) == former
+        kept.close()

@@ -89,6 +89,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("[rooms]\nlost_after = '2 weeks'", "rooms.lost_after: '2 weeks' is no duration"),
         ("[recording]\npre_create = 'x'", "recording.pre_create: expected `str` matching"),
         ("[server]\ntls_cert = 'x'", "server.tls_cert, server.tls_key: set both or none"),
+        ("[server]\ntrusted_proxies = ['10.0.0.1/8']", "server.trusted_proxies: '10.0.0.1/8' is no address or network"),
         ("[admin]\nlisten = 'x'", "admin.listen: 'x' is not host:port"),
         ("[database]\nurl = 'mysql://x'", "database.url: must begin with sqlite: or postgresql:"),
         ("[storage.local.r]\nmax_gb = 1", "storage.local.r.dir: missing"),

@@ -37,13 +37,11 @@ def list_settings(as_json: AsJson = False) -> None:
 
 @command.command("reload")
 def reload(data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) -> None:
-    """Make a running `serve` read its configuration again; a wrong one changes nothing."""
+    """Make a running server read its configuration and certificate again; a wrong one changes nothing."""
     try:
         answer = ask(data_dir.absolute() / "run", cmd="reload")
     except OSError:
-        raise Failure(
-            f"{data_dir}: no server runs there; start `roomtape serve` or name its --data-dir"
-        ) from None
+        raise Failure(f"{data_dir}: no server runs there; name its --data-dir") from None
     if error := answer.get("error"):
         raise Failure(error)
     show(answer, as_json)

@@ -23,12 +23,18 @@ def dev(
     with_tls: Annotated[bool, typer.Option("--tls", help="Serve HTTPS by a CA made for it.")] = False,
 ) -> int:
     """Start a server for development: rooms, API, recordings, console, ready in seconds."""
-    config = dev_config(data_dir, http=http, webrtc=webrtc, rtmp=rtmp)
-    if with_tls:
-        from roomtape.cli import tls  # cryptography is slow to load
 
-        tls.prepare(config)
-    return Supervisor(config, on_ready=banner(config)).run()
+    def settings() -> Config:
+        config = dev_config(data_dir, http=http, webrtc=webrtc, rtmp=rtmp)
+        if with_tls:
+            from roomtape.cli import tls  # cryptography is slow to load
+
+            tls.prepare(config)
+        return config
+
+    config = settings()
+    # A hangup is a closed terminal here; `roomtape config reload` reloads.
+    return Supervisor(config, on_ready=banner(config), reload=settings, hangup_ends=True).run()
 
 
 def dev_config(data_dir: Path, *, http: str = "", webrtc: str = "", rtmp: str = "") -> Config:

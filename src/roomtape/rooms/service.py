@@ -110,6 +110,11 @@ class Rooms:
         """Be told of each track that begins: the room, and the instant on the core's clock."""
         self._upstreams.append(listener)
 
+    def retune(self, *, lost_after_s: float, one_share_per_room: bool) -> None:
+        """Other rules from now on; a timer that runs keeps its time."""
+        self._lost_after_s = lost_after_s
+        self._one_share = one_share_per_room
+
     def close(self) -> None:
         """Stop all timers: the process ends, the rooms live on in the record."""
         self._timers.close()

@@ -226,9 +226,10 @@ async def test_F19_half_open_headers_and_dripping_bodies_are_closed_and_the_serv
 ) -> None:
     count = _many_files(5000)
 
-    async def half(begin: bytes, drip: bytes) -> float:
-        """How long the server kept it."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    async def half(begin: bytes, drip: bytes, place: int) -> float:
+        """How long the server kept it. No address holds as many as it may."""
+        here = (f"127.0.9.{place % 10 + 1}", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=here)
         began = time.monotonic()
         writer.write(begin)
         reading = asyncio.ensure_future(reader.read())
@@ -241,9 +242,9 @@ async def test_F19_half_open_headers_and_dripping_bodies_are_closed_and_the_serv
 
     header = b"POST / HTTP/1.1\r\nHost: x\r\nX-A: "
     body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
-    silent = [asyncio.create_task(half(header, b"")) for _ in range(count)]
-    dripping = [asyncio.create_task(half(body, b"x")) for _ in range(50)]
-    dripping_headers = [asyncio.create_task(half(header, b"x")) for _ in range(50)]
+    silent = [asyncio.create_task(half(header, b"", i)) for i in range(count)]
+    dripping = [asyncio.create_task(half(body, b"x", i)) for i in range(50)]
+    dripping_headers = [asyncio.create_task(half(header, b"x", i)) for i in range(50)]
     asked = 0
     while not all(task.done() for task in (*silent, *dripping, *dripping_headers)):
         async with asyncio.timeout(5):
@@ -259,6 +260,25 @@ async def test_F19_half_open_headers_and_dripping_bodies_are_closed_and_the_serv
         assert kept[-1] <= limit + slack
     fds = len(os.listdir(f"/proc/{server.pid}/fd"))
     assert fds < 500, "sockets of closed connections are given back"
+
+
+async def test_F19_an_address_that_takes_every_connection_hinders_no_other(server: Server) -> None:
+    bound = 1000  # as shipped
+    count = _many_files(2 * bound)
+    if count < 2 * bound:
+        pytest.skip("this machine's limit of open files is too low")
+    held = [
+        await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.10.1", 0))
+        for _ in range(count)
+    ]
+    assert await server.ask(server.sign(server.nobody), "127.0.0.6") == "ResourceNotFound"
+    fds = len(os.listdir(f"/proc/{server.pid}/fd"))
+    heard = Counter([(await reader.read())[:12] for reader, _ in held])  # until each is closed
+    for _, writer in held:
+        writer.close()
+    assert fds < bound + 300, "what is above the bound is not kept"
+    assert heard[b"HTTP/1.1 408"] >= bound
+    assert heard[b"HTTP/1.1 503"] == count - heard[b"HTTP/1.1 408"] > 0
 
 
 def _many_files(wanted: int) -> int:

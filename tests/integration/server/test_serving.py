@@ -3,35 +3,87 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import base64
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from roomtape.serving import MAX_HEADER_BYTES, HttpServer, listen
+from roomtape.serving import MAX_HEADER_BYTES, REFUSED, Bounds, HttpServer, listen
 
-HEADER_S, BODY_S = 0.3, 0.4
+HEADER_S, BODY_S, IDLE_S, PING_S, PONG_S = 0.3, 0.4, 0.35, 0.1, 0.3
+QUICK = Bounds(header_s=HEADER_S, body_s=BODY_S, idle_s=IDLE_S, ping_s=PING_S, pong_s=PONG_S)
+ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + base64.b64encode(os.urandom(16)) + b"\r\n\r\n"
+)
+PING, PONG, CLOSE = 0x9, 0xA, 0x8
+
+Serve = Callable[[Bounds], Awaitable[int]]
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Connect = Callable[..., Awaitable[Stream]]
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[int]:
+async def serve() -> AsyncIterator[Serve]:
+    """Start a listener with bounds; its port."""
+
     async def echo(request: Request) -> Response:
         return PlainTextResponse(str(len(await request.body())))
 
-    listener = listen("127.0.0.1", 0)
-    server = HttpServer(
-        Starlette(routes=[Route("/", echo, methods=["GET", "POST"])]),
-        listener,
-        header_s=HEADER_S,
-        body_s=BODY_S,
-    )
-    number: int = listener.getsockname()[1]
-    await server.start()
-    yield number
-    await server.stop()
+    async def parrot(socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            while True:
+                await socket.send_text(await socket.receive_text())
+        except WebSocketDisconnect:
+            pass
+
+    async with AsyncExitStack() as down:
+
+        async def start(bounds: Bounds) -> int:
+            listener = listen("127.0.0.1", 0)
+            routes = [Route("/", echo, methods=["GET", "POST"]), WebSocketRoute("/ws", parrot)]
+            server = HttpServer(Starlette(routes=routes), listener, bounds)
+            number: int = listener.getsockname()[1]
+            await server.start()
+            down.push_async_callback(server.stop)
+            return number
+
+        yield start
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Connections that are closed at the end, whatever became of them."""
+    writers = []
+
+    async def opened(port: int, address: str = "127.0.0.1") -> Stream:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+        writers.append(writer)
+        return reader, writer
+
+    yield opened
+    for writer in writers:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@pytest.fixture
+async def port(serve: Serve) -> int:
+    return await serve(QUICK)
+
+
+def refused(bound: str) -> float:
+    return REFUSED.labels(bound)._value.get()
 
 
 async def _answer(port: int, *parts: bytes) -> tuple[bytes, float]:
@@ -79,6 +131,102 @@ async def test_an_ordinary_request_is_answered(port: int) -> None:
     heard, _ = await _answer(port, request)
     assert heard.startswith(b"HTTP/1.1 200 ")
     assert heard.endswith(b"3")
+
+
+async def _answered(stream: Stream) -> None:
+    """Ask on a connection and read the whole answer."""
+    reader, writer = stream
+    writer.write(ASK)
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    assert await reader.readexactly(1) == b"0"
+
+
+async def test_an_idle_connection_is_closed_without_a_word(port: int, connect: Connect) -> None:
+    stream = await connect(port)
+    await _answered(stream)
+    await _answered(stream)  # the idle time began anew
+    asked = asyncio.get_running_loop().time()
+    assert await stream[0].read() == b""
+    assert asyncio.get_running_loop().time() - asked >= IDLE_S - 0.1
+
+
+async def test_empty_lines_do_not_keep_a_connection(port: int, connect: Connect) -> None:
+    stream = await connect(port)
+    await _answered(stream)
+    stream[1].write(b"\r\n")
+    assert (await stream[0].read()).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_an_address_holds_so_many_connections_and_others_are_not_hindered(
+    serve: Serve, connect: Connect
+) -> None:
+    port = await serve(Bounds(per_address=3))
+    before = refused("too_many")
+    held = [await connect(port) for _ in range(3)]
+    for stream in held:  # answered: the server has them
+        await _answered(stream)
+    heard, _ = await _answer(port)
+    assert heard.startswith(b"HTTP/1.1 503 ")
+    assert refused("too_many") == before + 1
+    await _answered(await connect(port, "127.0.0.2"))
+
+    reader, writer = held[0]
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+    await _answered(await connect(port))  # its place is free again
+
+
+async def test_connections_of_a_proxy_are_not_counted(serve: Serve, connect: Connect) -> None:
+    port = await serve(Bounds(per_address=1, proxies=("127.0.0.0/30",)))
+    for stream in [await connect(port) for _ in range(4)]:
+        await _answered(stream)
+
+
+async def _upgraded(stream: Stream) -> None:
+    reader, writer = stream
+    writer.write(UPGRADE)
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+
+
+async def _frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """The next frame of a server: its kind, and its payload of less than 126 bytes."""
+    kind, length = await reader.readexactly(2)
+    return kind & 0xF, await reader.readexactly(length)
+
+
+def _pong(payload: bytes) -> bytes:
+    return bytes([0x80 | PONG, 0x80 | len(payload), 0, 0, 0, 0]) + payload  # masked by zeros
+
+
+async def test_a_websocket_without_pong_is_closed_and_one_with_lives(port: int, connect: Connect) -> None:
+    before = refused("silent_websocket")
+    reader, writer = await connect(port)
+    await _upgraded((reader, writer))
+    for _ in range(3):
+        kind, payload = await _frame(reader)
+        assert kind == PING
+        writer.write(_pong(payload))
+    kind, _ = await _frame(reader)  # this one stays without its answer
+    assert kind == PING
+    asked = asyncio.get_running_loop().time()
+    rest = b""
+    with suppress(ConnectionResetError):
+        rest = await reader.read()
+    assert rest == b"" or rest[0] & 0xF == CLOSE
+    assert asyncio.get_running_loop().time() - asked >= PONG_S - 0.1
+    assert refused("silent_websocket") == before + 1
+
+
+async def test_a_websocket_keeps_its_place_until_it_ends(serve: Serve, connect: Connect) -> None:
+    port = await serve(Bounds(per_address=1))
+    stream = await connect(port)
+    await _upgraded(stream)
+    heard, _ = await _answer(port)
+    assert heard.startswith(b"HTTP/1.1 503 ")
+    stream[1].close()
+    while not heard.startswith(b"HTTP/1.1 200 "):  # the server reads of the end when it reads of it
+        heard, _ = await _answer(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert not heard or heard.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 503 "))
 
 
 async def test_a_taken_port_is_an_error_before_anything_begins(port: int) -> None:
