@@ -60,10 +60,13 @@ class Stack:
             assert self._process is not None
             if self._process.poll() is not None:
                 raise RuntimeError(f"dev ended with {self._process.returncode}:\n{self.log()[-4000:]}")
-            return path.exists()
+            try:
+                self.dev = json.loads(path.read_text())
+            except FileNotFoundError:
+                return False
+            return bool(self.dev["pid"] == self._process.pid)  # not the file of one that was killed
 
         until("dev.json", ready, START_S)
-        self.dev = json.loads(path.read_text())
 
     def stop(self, sig: int = signal.SIGTERM, timeout_s: float = 20) -> int:
         """End it by signal and wait. Returns the exit code."""
