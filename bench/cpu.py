@@ -41,6 +41,33 @@ def cpu_s(pids: list[int]) -> float:
     return total / TICKS
 
 
+@dataclass(frozen=True, slots=True)
+class ThreadTime:
+    """Seconds of CPU of the threads of one name: all of it to the nanosecond, the system's part by clock ticks."""
+
+    all_s: float
+    system_s: float
+
+    def __sub__(self, before: ThreadTime) -> ThreadTime:
+        return ThreadTime(self.all_s - before.all_s, self.system_s - before.system_s)
+
+
+def threads(pid: int) -> dict[str, ThreadTime]:
+    """What each thread of a process used so far, by its name; threads of the same name together."""
+    used: dict[str, ThreadTime] = {}
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        try:
+            head, rest = (task / "stat").read_text().rsplit(") ", 1)
+            all_s = int((task / "schedstat").read_text().split()[0]) / 1e9
+        except OSError:
+            continue  # it has ended
+        name, so_far = head.split("(", 1)[1], ThreadTime(all_s, int(rest.split()[12]) / TICKS)
+        if before := used.get(name):
+            so_far = ThreadTime(before.all_s + so_far.all_s, before.system_s + so_far.system_s)
+        used[name] = so_far
+    return used
+
+
 def rss_mib(pids: list[int]) -> float:
     total = 0
     for pid in pids:

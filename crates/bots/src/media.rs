@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use roomtape_core::{h264_payloads, nal_units};
+use roomtape_core::h264_payloads;
+use roomtape_media::h264::{annexb_units, is_key};
 
 /// One access unit, packed.
 pub struct Picture {
@@ -25,7 +26,7 @@ pub struct Loop {
 pub fn access_units(stream: &[u8]) -> Vec<Vec<u8>> {
     let mut units: Vec<Vec<u8>> = Vec::new();
     let mut has_slice = true;
-    for nal in nal_units(stream) {
+    for nal in annexb_units(stream) {
         let kind = nal[0] & 0x1f;
         let slice = matches!(kind, 1 | 5);
         let first = slice && nal.get(1).is_some_and(|b| b & 0x80 != 0);
@@ -63,7 +64,7 @@ impl Loop {
             let units = access_units(file);
             let pack = |unit: &Vec<u8>| Picture {
                 payloads: h264_payloads(unit),
-                key: nal_units(unit).iter().any(|nal| nal[0] & 0x1f == 5),
+                key: is_key(unit),
             };
             Arc::new(units.iter().map(pack).collect::<Vec<_>>())
         };

@@ -2,42 +2,16 @@
 
 use std::sync::Arc;
 
+use roomtape_media::h264::{annexb_units, nal, nal_type};
+
 /// Payload bytes of a packet: fits a 1200 byte datagram with RTP, extensions and SRTP around it.
 const PAYLOAD_BYTES: usize = 1150;
 
-/// The NAL units of an Annex B access unit.
-pub fn nal_units(unit: &[u8]) -> Vec<&[u8]> {
-    let mut starts = Vec::new();
-    let mut i = 0;
-    while i + 3 <= unit.len() {
-        if unit[i..i + 3] == [0, 0, 1] {
-            starts.push(i + 3);
-            i += 3;
-        } else {
-            i += 1;
-        }
-    }
-    let mut nals = Vec::with_capacity(starts.len());
-    for (n, &start) in starts.iter().enumerate() {
-        let end = starts.get(n + 1).map_or(unit.len(), |next| next - 3);
-        let mut nal = &unit[start..end];
-        // The zero byte of a four byte start code, and trailing zeros, belong to no NAL unit.
-        while let [rest @ .., 0] = nal {
-            nal = rest;
-        }
-        if !nal.is_empty() {
-            nals.push(nal);
-        }
-    }
-    nals
-}
-
 /// The payloads of one access unit; the last one carries the marker.
 pub fn payloads(unit: &[u8]) -> Vec<Arc<[u8]>> {
-    const AUD: u8 = 9;
     let mut out: Vec<Arc<[u8]>> = Vec::new();
-    for nal in nal_units(unit) {
-        if nal[0] & 0x1f == AUD {
+    for nal in annexb_units(unit) {
+        if nal_type(nal) == nal::AUD {
             continue;
         }
         if nal.len() <= PAYLOAD_BYTES {

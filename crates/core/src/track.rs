@@ -10,6 +10,7 @@ use crate::clock::TrackClock;
 use crate::depack::{h264, vp8, Glance};
 use crate::gop::{GopCache, SourcePacket};
 use crate::keyframe::KeyframeDemand;
+use crate::lane::Injected;
 use crate::rebase::Rebase;
 use crate::PeerId;
 
@@ -71,6 +72,7 @@ pub struct Track {
     pub info: TrackInfo,
     /// The publishing peer and its stream; `None` for an injected track.
     pub source: Option<(PeerId, Ssrc)>,
+    pub injected: Injected,
     /// H.264 `profile-level-id`, or 0.
     pub profile: u32,
     /// H.264: packets may hold more than single NAL units.
@@ -96,6 +98,7 @@ impl Track {
         let rate = if picture { 90_000 } else { 48_000 };
         Self {
             source,
+            injected: Injected::default(),
             profile: 0,
             non_interleaved: true,
             rate,

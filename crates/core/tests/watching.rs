@@ -4,7 +4,7 @@ mod common;
 
 use common::{World, MS, ROOM};
 use roomtape_core::{Command, PeerKind, Seat};
-use roomtape_media::{Codec, Frame, Kind, TrackId, TrackInfo};
+use roomtape_media::{flags, Codec, Frame, Kind, TrackId, TrackInfo};
 
 fn is_key(payload: &[u8]) -> bool {
     payload[0] & 0x1f == 24 // the parameter sets before an IDR
@@ -118,12 +118,12 @@ fn a_viewers_request_for_a_key_frame_reaches_the_publisher() {
     assert!(!w.clients[amy].keyframe_requests.is_empty());
 }
 
-#[test]
-fn an_injected_stream_is_packed_for_viewers_and_replayed_to_late_ones() {
-    let mut w = World::new(5);
-    let id = TrackId(900);
+const INJECTED: TrackId = TrackId(900);
+
+/// Another thread begins to publish pictures.
+fn inject_start(w: &mut World) {
     w.command(Command::InjectStart(TrackInfo {
-        id,
+        id: INJECTED,
         room: ROOM.into(),
         user: "amy".into(),
         kind: Kind::Video,
@@ -137,42 +137,100 @@ fn an_injected_stream_is_packed_for_viewers_and_replayed_to_late_ones() {
         life: 1,
         derived_from: None,
     }));
-    let unit = |n: u32| -> std::sync::Arc<[u8]> {
-        let mut unit = Vec::new();
-        if n == 0 {
-            for set in [&common::SPS[..], &common::PPS[..]] {
-                unit.extend_from_slice(&[0, 0, 0, 1]);
-                unit.extend_from_slice(set);
-            }
+}
+
+/// Its picture `n` of `size` bytes and the 40 ms it lasts.
+fn inject(w: &mut World, n: u32, key: bool, size: usize) {
+    let mut unit = Vec::new();
+    if key {
+        for set in [&common::SPS[..], &common::PPS[..]] {
+            unit.extend_from_slice(&[0, 0, 0, 1]);
+            unit.extend_from_slice(set);
         }
-        unit.extend_from_slice(&[0, 0, 0, 1, if n == 0 { 0x65 } else { 0x41 }, 0x88]);
-        unit.extend((0..3000).map(|i| (i % 250 + 1) as u8));
-        unit.into()
-    };
-    let push = |w: &mut World, n: u32| {
-        let pts = i64::from(n) * 40;
-        w.command(Command::InjectFrame(Frame {
-            track: id,
-            flags: 0,
-            pts,
-            dts: pts,
-            capture_ns: 0,
-            arrival_ns: 0,
-            data: unit(n),
-        }));
-        w.run(40 * MS);
-    };
-    (0..10).for_each(|n| push(&mut w, n));
+    }
+    unit.extend_from_slice(&[0, 0, 0, 1, if key { 0x65 } else { 0x41 }, 0x88]);
+    unit.extend((0..size).map(|i| (i % 250 + 1) as u8));
+    let pts = i64::from(n) * 40;
+    w.command(Command::InjectFrame(Frame {
+        track: INJECTED,
+        flags: if key { flags::KEY } else { 0 },
+        pts,
+        dts: pts,
+        capture_ns: 0,
+        arrival_ns: 0,
+        data: unit.into(),
+    }));
+    w.run(40 * MS);
+}
+
+/// The server ends a session.
+fn leave(w: &mut World, client: usize) {
+    let peer = w.clients[client].peer.unwrap();
+    w.command(Command::RemovePeer(peer));
+    w.run(40 * MS);
+}
+
+/// RTP times of the whole pictures a viewer has.
+fn whole(w: &World, viewer: usize) -> Vec<u64> {
+    let pictures = w.clients[viewer].pictures();
+    let last = pictures.iter().filter(|p| p.header.marker);
+    last.map(|p| p.time.numer()).collect()
+}
+
+#[test]
+fn an_injected_stream_is_packed_for_viewers_and_replayed_to_late_ones() {
+    let mut w = World::new(5);
+    inject_start(&mut w);
+    (0..10).for_each(|n| inject(&mut w, n, n == 0, 3000));
+    let first = w.play();
+    w.connect(first);
+    (10..20).for_each(|n| inject(&mut w, n, false, 3000));
+    let times = whole(&w, first);
+    assert_eq!(times.len(), 20);
+    assert_eq!(times[19] - times[18], 3600, "40 ms");
+    let second = w.play();
+    w.connect(second);
+    assert_eq!(whole(&w, second).len(), 20, "packed for the first already");
+    w.command(Command::InjectStop(INJECTED));
+    assert_eq!(w.lane.population().1, 0);
+}
+
+#[test]
+fn an_injected_stream_goes_on_in_the_cache_while_nobody_watches() {
+    let mut w = World::new(8);
+    inject_start(&mut w);
+    (0..3).for_each(|n| inject(&mut w, n, n == 0, 3000));
+    let first = w.play();
+    w.connect(first);
+    (3..6).for_each(|n| inject(&mut w, n, false, 3000));
+    leave(&mut w, first);
+    (6..9).for_each(|n| inject(&mut w, n, false, 3000));
+    let second = w.play();
+    w.connect(second);
+    assert_eq!(
+        whole(&w, second).len(),
+        9,
+        "before, with and after the first"
+    );
+    leave(&mut w, second);
+    (9..12).for_each(|n| inject(&mut w, n, n == 10, 3000));
+    let third = w.play();
+    w.connect(third);
+    assert_eq!(whole(&w, third).len(), 2, "from the new key frame on");
+    assert!(w.clients[third].pictures()[0].payload[0] & 0x1f == 7);
+}
+
+#[test]
+fn an_endless_injected_group_of_pictures_is_not_kept() {
+    let mut w = World::new(9);
+    inject_start(&mut w);
+    (0..9).for_each(|n| inject(&mut w, n, n == 0, 1 << 20));
     let viewer = w.play();
     w.connect(viewer);
-    (10..20).for_each(|n| push(&mut w, n));
-    let pictures = w.clients[viewer].pictures();
-    let markers: Vec<_> = pictures.iter().filter(|p| p.header.marker).collect();
-    assert_eq!(markers.len(), 20);
-    let step = markers[19].time.numer() - markers[18].time.numer();
-    assert_eq!(step, 3600, "40 ms");
-    w.command(Command::InjectStop(id));
-    assert_eq!(w.lane.population().1, 0);
+    inject(&mut w, 9, false, 100);
+    assert!(w.clients[viewer].pictures().is_empty());
+    inject(&mut w, 10, true, 100);
+    assert_eq!(whole(&w, viewer).len(), 1);
 }
 
 #[test]

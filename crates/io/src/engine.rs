@@ -279,13 +279,19 @@ fn demand_router(lanes: Vec<Post<LaneMsg>>, rtmp: Post<RtmpMsg>) -> Box<dyn Fn(T
 
 /// RTMP publishers' pictures go to the viewers of their room's lane.
 fn inject_router(lanes: Vec<Post<LaneMsg>>) -> rtmp::InjectInto {
-    Box::new(move |room, inject| {
-        let command = match inject {
-            Inject::Start(info) => Command::InjectStart(info),
-            Inject::Frame(frame) => Command::InjectFrame(frame),
-            Inject::Stop(track) => Command::InjectStop(track),
-        };
-        lanes[lane_of(room, lanes.len())].send(LaneMsg::Command(command));
+    Box::new(move |injects| {
+        let mut letters: Vec<Vec<LaneMsg>> = lanes.iter().map(|_| Vec::new()).collect();
+        for (room, inject) in injects {
+            let command = match inject {
+                Inject::Start(info) => Command::InjectStart(info),
+                Inject::Frame(frame) => Command::InjectFrame(frame),
+                Inject::Stop(track) => Command::InjectStop(track),
+            };
+            letters[lane_of(&room, lanes.len())].push(LaneMsg::Command(command));
+        }
+        for (lane, letters) in lanes.iter().zip(letters) {
+            lane.send_all(letters);
+        }
     })
 }
 

@@ -179,6 +179,7 @@ impl LaneThread {
 
     fn give_away(&mut self, now: Instant) {
         let mut second_over = false;
+        let (mut for_tap, mut for_server) = (Vec::new(), Vec::new());
         while let Some(output) = self.lane.poll_output() {
             match output {
                 Output::Transmit(t) if t.protocol == Protocol::Udp => {
@@ -186,12 +187,10 @@ impl LaneThread {
                     self.udp.queue(t.destination, t.contents);
                 }
                 Output::Transmit(t) => self.tcp.send(now, t.destination, &t.contents),
-                Output::Tap(input) => {
-                    self.tap.send(TapMsg::Media(input));
-                }
+                Output::Tap(input) => for_tap.push(TapMsg::Media(input)),
                 Output::Event(event) => {
                     second_over |= matches!(event, Event::Stats(_));
-                    self.tell(core_event(event));
+                    for_server.push(core_event(event));
                 }
             }
         }
@@ -201,6 +200,9 @@ impl LaneThread {
                 text: format!("sending datagrams: {error}"),
             });
         }
+        // Media first: what the server hears of it can be found.
+        self.tap.send_all(for_tap);
+        self.events.send_all(for_server);
         let (peers, tracks) = self.lane.population();
         if second_over || (peers, tracks) != (self.counted.peers, self.counted.tracks) {
             self.counted.peers = peers;

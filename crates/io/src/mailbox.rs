@@ -67,11 +67,23 @@ impl<T> Clone for Post<T> {
 impl<T> Post<T> {
     /// Queues `letter` and wakes the receiver; never blocks. False when the receiver is gone.
     pub fn send(&self, letter: T) -> bool {
-        let sent = self.queue.send(letter).is_ok();
-        if sent {
+        self.send_all([letter])
+    }
+
+    /// Queues all `letters` and wakes the receiver once, when the last one is there: it would wake
+    /// for each, otherwise. False when the receiver is gone.
+    pub fn send_all(&self, letters: impl IntoIterator<Item = T>) -> bool {
+        let mut any = false;
+        for letter in letters {
+            if self.queue.send(letter).is_err() {
+                return false;
+            }
+            any = true;
+        }
+        if any {
             self.bell.ring();
         }
-        sent
+        true
     }
 }
 

@@ -15,8 +15,8 @@ use roomtape_rtmp::session::{Event, Session};
 
 pub use roomtape_rtmp::publisher::Inject;
 
-/// Gives what viewers may be given to the lane of a room (its key is the first argument).
-pub type InjectInto = Box<dyn Fn(&str, Inject) + Send>;
+/// Gives what viewers may be given to the lanes of the rooms whose keys stand before it.
+pub type InjectInto = Box<dyn Fn(Vec<(Arc<str>, Inject)>) + Send>;
 
 use crate::clock::now_ns;
 use crate::event::{CoreEvent, TrackStats};
@@ -38,6 +38,9 @@ const WATERMARK_NS: i64 = 100 * MS;
 /// Time between looks for silent publishers.
 const TICK_NS: i64 = 250 * MS;
 const STATS_NS: i64 = 1_000 * MS;
+/// Publishers are read at most once in this time, all of them in one go: a turn of the thread costs
+/// more than the frame it is for.
+const READ_EVERY_NS: i64 = 10 * MS;
 
 /// What the RTMP thread needs to know.
 #[derive(Debug)]
@@ -128,6 +131,9 @@ pub fn start(
         inject,
         conns: BTreeMap::new(),
         next_conn: 1,
+        for_tap: Vec::new(),
+        for_lanes: Vec::new(),
+        for_server: Vec::new(),
         demanded: HashSet::new(),
         marked: HashSet::new(),
     };
@@ -168,6 +174,10 @@ struct Rtmp {
     inject: InjectInto,
     conns: BTreeMap<u64, Conn>,
     next_conn: u64,
+    /// What this turn of the thread has for others; goes when the turn is over, so that they wake once.
+    for_tap: Vec<TapMsg>,
+    for_lanes: Vec<(Arc<str>, Inject)>,
+    for_server: Vec<CoreEvent>,
     /// Rooms that somebody reads.
     demanded: HashSet<Arc<str>>,
     /// Rooms in which we have said a watermark.
@@ -178,27 +188,33 @@ impl Rtmp {
     fn run(&mut self) {
         let mut polls = PollSet::default();
         let mut scratch = vec![0u8; 64 << 10];
-        let (mut next_tick, mut next_mark, mut next_stats) = (0, 0, 0);
+        let (mut next_tick, mut next_mark, mut next_stats, mut next_read) = (0, 0, 0, 0);
+        let mut order: Vec<u64> = Vec::new();
         loop {
             polls.clear();
+            order.clear();
             polls.add(self.mailbox.as_raw_fd(), false);
             polls.add(self.config.listener.as_raw_fd(), false);
-            let order: Vec<u64> = self.conns.keys().copied().collect();
-            for conn in self.conns.values() {
-                polls.add(conn.socket.as_raw_fd(), !conn.out.is_empty());
+            let resting = now_ns() < next_read;
+            for (id, conn) in &self.conns {
+                if !resting || conn.publisher.is_none() || !conn.out.is_empty() {
+                    order.push(*id);
+                    polls.add(conn.socket.as_raw_fd(), !conn.out.is_empty());
+                }
             }
             let deadlines = self.conns.values().filter_map(|c| c.session.deadline());
             let publishing = self.conns.values().any(|c| c.publisher.is_some());
             let timers = publishing.then(|| next_tick.min(next_stats));
             let marks = (publishing && !self.demanded.is_empty()).then_some(next_mark);
-            let until = deadlines.chain(timers).chain(marks).min();
+            let reads = resting.then_some(next_read);
+            let until = deadlines.chain(timers).chain(marks).chain(reads).min();
             if let Err(e) = polls.wait(now_ns(), until) {
                 panic!("poll failed: {e}");
             }
             if polls.readable(0) {
                 for letter in self.mailbox.drain() {
                     if matches!(letter, RtmpMsg::Stop) {
-                        return;
+                        return self.give_away();
                     }
                     self.obey(letter);
                 }
@@ -206,6 +222,7 @@ impl Rtmp {
             for (place, id) in order.iter().enumerate() {
                 if polls.readable(place + 2) {
                     self.hear(*id, &mut scratch);
+                    next_read = now_ns() + READ_EVERY_NS;
                 }
                 if polls.writable(place + 2) {
                     self.write(*id);
@@ -229,7 +246,17 @@ impl Rtmp {
                 self.stats();
             }
             self.bury();
+            self.give_away();
         }
+    }
+
+    /// Media first: what the server hears of it can be found.
+    fn give_away(&mut self) {
+        self.tap.send_all(self.for_tap.drain(..));
+        if !self.for_lanes.is_empty() {
+            (self.inject)(std::mem::take(&mut self.for_lanes));
+        }
+        self.events.send_all(self.for_server.drain(..));
     }
 
     // ---- the server's word -------------------------------------------------------------------
@@ -289,7 +316,7 @@ impl Rtmp {
         }
         // It went away while the server thought about it.
         let reason = "closed".to_owned();
-        self.events.send(CoreEvent::RtmpClosed {
+        self.for_server.push(CoreEvent::RtmpClosed {
             conn: id,
             room,
             user,
@@ -418,7 +445,7 @@ impl Rtmp {
         while let Some(event) = conn.session.poll_event() {
             match event {
                 Event::Publish { app, key } => {
-                    self.events.send(CoreEvent::RtmpPublish {
+                    self.for_server.push(CoreEvent::RtmpPublish {
                         conn: id,
                         app,
                         key,
@@ -456,7 +483,7 @@ impl Rtmp {
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.publisher = None;
         }
-        self.events.send(CoreEvent::RtmpClosed {
+        self.for_server.push(CoreEvent::RtmpClosed {
             conn: id,
             room: room.clone(),
             user,
@@ -471,12 +498,10 @@ impl Rtmp {
         };
         for out in publisher.take() {
             match out {
-                Out::Tap(input) => {
-                    self.tap.send(TapMsg::Media(input));
-                }
-                Out::Inject(inject) => (self.inject)(publisher.room(), inject),
+                Out::Tap(input) => self.for_tap.push(TapMsg::Media(input)),
+                Out::Inject(inject) => self.for_lanes.push((publisher.room().clone(), inject)),
                 Out::Start(info) => {
-                    self.events.send(CoreEvent::TrackStart {
+                    self.for_server.push(CoreEvent::TrackStart {
                         track: info.id,
                         room: info.room,
                         user: info.user,
@@ -486,7 +511,7 @@ impl Rtmp {
                     });
                 }
                 Out::Stop { info, at_ns, cause } => {
-                    self.events.send(CoreEvent::TrackStop {
+                    self.for_server.push(CoreEvent::TrackStop {
                         track: info.id,
                         room: info.room,
                         user: info.user,
@@ -501,7 +526,7 @@ impl Rtmp {
                     height,
                     at_ns,
                 } => {
-                    self.events.send(CoreEvent::TrackSize {
+                    self.for_server.push(CoreEvent::TrackSize {
                         track: info.id,
                         room: info.room,
                         user: info.user,
@@ -588,8 +613,8 @@ impl Rtmp {
         for (room, t_ns) in marks {
             self.marked.insert(room.clone());
             let source = Source::Rtmp;
-            self.tap
-                .send(TapMsg::Media(TapInput::Watermark { room, t_ns, source }));
+            self.for_tap
+                .push(TapMsg::Media(TapInput::Watermark { room, t_ns, source }));
         }
     }
 
@@ -604,7 +629,7 @@ impl Rtmp {
             return;
         }
         if self.marked.remove(room) {
-            self.tap.send(TapMsg::Media(TapInput::Watermark {
+            self.for_tap.push(TapMsg::Media(TapInput::Watermark {
                 room: room.clone(),
                 t_ns: i64::MAX,
                 source: Source::Rtmp,
@@ -612,7 +637,7 @@ impl Rtmp {
         }
     }
 
-    fn stats(&self) {
+    fn stats(&mut self) {
         let publishers = self.conns.values().filter_map(|c| c.publisher.as_ref());
         let stats: Vec<_> = publishers
             .flat_map(Publisher::totals)
@@ -625,7 +650,7 @@ impl Rtmp {
             })
             .collect();
         if !stats.is_empty() {
-            self.events.send(CoreEvent::Stats(stats));
+            self.for_server.push(CoreEvent::Stats(stats));
         }
     }
 
@@ -651,7 +676,7 @@ impl Rtmp {
         }
     }
 
-    fn log(&self, level: &'static str, text: String) {
-        self.events.send(CoreEvent::Log { level, text });
+    fn log(&mut self, level: &'static str, text: String) {
+        self.for_server.push(CoreEvent::Log { level, text });
     }
 }

@@ -43,8 +43,11 @@ fn bench(lost_after_ms: u64) -> Bench {
         next_track: Arc::new(AtomicU64::new(1)),
         lives: Arc::new(Lives::default()),
     };
-    let inject = Box::new(move |room: &str, what| {
-        let _ = tx.lock().unwrap().send((room.to_owned(), what));
+    let inject = Box::new(move |what: Vec<(Arc<str>, Inject)>| {
+        let tx = tx.lock().unwrap();
+        for (room, what) in what {
+            let _ = tx.send((room.to_string(), what));
+        }
     });
     Bench {
         rtmp: start(
@@ -319,7 +322,7 @@ fn a_refused_publisher_is_told() {
 #[test]
 fn a_silent_publisher_loses_its_tracks_and_keeps_its_connection() {
     let mut b = bench(300);
-    let mut child = ffmpeg(b.addr(), &["-bf", "0"]);
+    let mut child = ffmpeg(b.addr(), &["-bf", "0", "-t", "30"]); // a key frame is left to begin anew with
     let (conn, ..) = b.publish();
     b.accept(conn);
     b.event(|e| {

@@ -7,13 +7,12 @@ use std::time::Instant;
 use str0m::media::KeyframeRequestKind;
 use str0m::rtp::{RtpPacket, Ssrc};
 
-use roomtape_media::{Codec, Frame, StopCause, TapInput, TrackId, TrackInfo};
+use roomtape_media::{Codec, StopCause, TapInput, TrackId, TrackInfo};
 
-use super::{is_forwardable, Event, Lane};
+use super::{Event, Lane};
 use crate::assemble::{Assembler, REPORT_PATIENCE, SETTLE};
 use crate::clock::PeerClock;
 use crate::gop::SourcePacket;
-use crate::pack;
 use crate::peer::{Incoming, State};
 use crate::track::Track;
 use crate::PeerId;
@@ -389,7 +388,6 @@ impl Lane {
         let Some(track) = self.tracks.remove(&id) else {
             return;
         };
-        self.injected.remove(&id);
         let at_ns = self.config.base.ns(now);
         let room = track.info.room.clone();
         if let Some((peer, ssrc)) = track.source {
@@ -429,86 +427,4 @@ impl Lane {
         self.bind_viewers(now, &room);
         self.forget_empty_room(&room);
     }
-
-    /// Another thread publishes into a room; it tells the server and the tap of it itself.
-    pub(super) fn inject_start(&mut self, now: Instant, info: TrackInfo) {
-        let id = info.id;
-        self.injected.insert(id, 0);
-        let room = info.room.clone();
-        let mut track = Track::new(info, None, now);
-        track.profile = 0x42_e0_1f; // until its first SPS tells
-        self.tracks.insert(id, track);
-        self.rooms.entry(room.clone()).or_default().tracks.push(id);
-        self.bind_viewers(now, &room);
-    }
-
-    /// A frame of an injected track, packed for the viewers.
-    pub(super) fn inject_frame(&mut self, now: Instant, frame: &Frame) {
-        let Some(track) = self.tracks.get_mut(&frame.track) else {
-            return;
-        };
-        if track.source.is_some() || !is_forwardable(track.info.codec) {
-            return;
-        }
-        let ticks = i64::from(track.rate) * frame.pts / i64::from(track.info.time_base_den.max(1));
-        let payloads = match track.info.codec {
-            Codec::H264 => {
-                if let Some(profile) = profile_of(&frame.data) {
-                    track.profile = profile;
-                }
-                pack::payloads(&frame.data)
-            }
-            _ => vec![frame.data.clone()],
-        };
-        let last = payloads.len();
-        for (i, payload) in payloads.into_iter().enumerate() {
-            let Some(seq) = self.injected.get_mut(&frame.track) else {
-                return;
-            };
-            *seq += 1;
-            let packet = SourcePacket {
-                seq: *seq,
-                rtp: ticks,
-                marker: i + 1 == last,
-                payload,
-                arrival: now,
-                orientation: None,
-            };
-            let key = self
-                .tracks
-                .get(&frame.track)
-                .is_some_and(|t| t.glance(&packet.payload).key);
-            if let Some(track) = self.tracks.get_mut(&frame.track) {
-                track.cache.push(&packet, key);
-            }
-            self.forward(now, frame.track, &packet, now);
-        }
-    }
-
-    /// The source of an injected track is gone.
-    pub(super) fn inject_stop(&mut self, now: Instant, id: TrackId) {
-        self.injected.remove(&id);
-        let Some(track) = self.tracks.remove(&id) else {
-            return;
-        };
-        let room = track.info.room.clone();
-        if let Some(known) = self.rooms.get_mut(&room) {
-            known.tracks.retain(|t| *t != id);
-        }
-        for (viewer, slot) in track.viewers {
-            self.unbind(viewer, slot);
-        }
-        self.bind_viewers(now, &room);
-        self.forget_empty_room(&room);
-    }
-}
-
-/// `profile-level-id` as an SPS in the access unit has it: its bytes 1 to 3.
-fn profile_of(unit: &[u8]) -> Option<u32> {
-    const SPS: u8 = 7;
-    let sps = pack::nal_units(unit)
-        .into_iter()
-        .find(|n| n[0] & 0x1f == SPS)?;
-    let bytes = sps.get(1..4)?;
-    Some(u32::from(bytes[0]) << 16 | u32::from(bytes[1]) << 8 | u32::from(bytes[2]))
 }

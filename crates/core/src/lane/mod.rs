@@ -3,10 +3,13 @@
 //! Drive it like str0m: `handle_datagram`, `handle_command` or `handle_timeout`, as many as wait;
 //! then `flush`, then `poll_output` until it is empty, then sleep until `deadline`.
 
+mod inject;
 mod media;
 mod offers;
 mod timers;
 mod viewers;
+
+pub use inject::Injected;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -175,8 +178,6 @@ pub struct Lane {
     by_ufrag: FxHashMap<String, PeerId>,
     rooms: FxHashMap<Arc<str>, Room>,
     tracks: FxHashMap<TrackId, Track>,
-    /// Sequence of the injected tracks' packets.
-    injected: FxHashMap<TrackId, u64>,
     demanded: FxHashSet<Arc<str>>,
     blocks: FxHashMap<(Arc<str>, Arc<str>), (bool, bool)>,
     touched: Vec<PeerId>,
@@ -210,7 +211,6 @@ impl Lane {
             by_ufrag: FxHashMap::default(),
             rooms: FxHashMap::default(),
             tracks: FxHashMap::default(),
-            injected: FxHashMap::default(),
             demanded: FxHashSet::default(),
             blocks: FxHashMap::default(),
             touched: Vec::new(),
@@ -308,7 +308,7 @@ impl Lane {
             Command::Demand(TapDemand::Room { room, on }) => self.demand(now, room, on),
             Command::Demand(TapDemand::Keyframe { track }) => self.want_keyframe(now, track),
             Command::InjectStart(info) => self.inject_start(now, info),
-            Command::InjectFrame(frame) => self.inject_frame(now, &frame),
+            Command::InjectFrame(frame) => self.inject_frame(now, frame),
             Command::InjectStop(track) => self.inject_stop(now, track),
             Command::Sabotage(id) => {
                 if let Some(peer) = self.peers.get_mut(&id) {

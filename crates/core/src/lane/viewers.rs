@@ -129,6 +129,7 @@ impl Lane {
 
     /// Begins to send a track to a viewer: pictures from the cached key frame on.
     fn show(&mut self, now: Instant, viewer: PeerId, index: usize, id: TrackId) {
+        self.catch_up(now, id);
         let Some(track) = self.tracks.get_mut(&id) else {
             return;
         };

@@ -30,6 +30,9 @@ const BUFFER_LIMIT: usize = 64 << 20;
 /// Connections at the same time; there is one per worker.
 const MAX_CLIENTS: usize = 256;
 const TICK_NS: i64 = 1_000_000_000;
+/// What the sources post is taken in at most once in this time: a turn of the thread costs more than
+/// a frame, and readers are given batches.
+const GATHER_NS: i64 = 10_000_000;
 
 /// What the tap needs to know.
 #[derive(Clone, Debug)]
@@ -156,22 +159,27 @@ impl Tap {
         let mut polls = PollSet::default();
         let mut next_tick = now_ns() + TICK_NS;
         let mut scratch = vec![0u8; 64 << 10];
+        let mut order: Vec<u64> = Vec::new();
+        let mut next_gathering = 0;
         loop {
             polls.clear();
-            polls.add(self.mailbox.as_raw_fd(), false);
+            order.clear();
             polls.add(self.listener.as_raw_fd(), false);
-            let order: Vec<u64> = self.clients.keys().copied().collect();
-            for client in self.clients.values() {
+            for (id, client) in &self.clients {
+                order.push(*id);
                 polls.add(client.socket.as_raw_fd(), !client.out.is_empty());
             }
-            let until = self
-                .logs
-                .next_due()
-                .map_or(next_tick, |at| at.min(next_tick));
-            if let Err(e) = polls.wait(now_ns(), Some(until)) {
+            let now = now_ns();
+            let gathering = now < next_gathering;
+            let mailbox = (!gathering).then(|| polls.add(self.mailbox.as_raw_fd(), false));
+            let gathered = gathering.then_some(next_gathering);
+            let until = [self.logs.next_due(), gathered].into_iter().flatten().min();
+            let until = until.map_or(next_tick, |at| at.min(next_tick));
+            if let Err(e) = polls.wait(now, Some(until)) {
                 panic!("poll failed: {e}");
             }
-            if polls.readable(0) {
+            if mailbox.is_some_and(|place| polls.readable(place)) {
+                next_gathering = now_ns() + GATHER_NS;
                 for letter in self.mailbox.drain() {
                     match letter {
                         TapMsg::Media(input) => self.logs.input(now_ns(), input),
@@ -181,14 +189,14 @@ impl Tap {
                 }
             }
             for (place, id) in order.iter().enumerate() {
-                if polls.readable(place + 2) {
+                if polls.readable(place + 1) {
                     self.hear(*id, &mut scratch);
                 }
-                if polls.writable(place + 2) {
+                if polls.writable(place + 1) {
                     self.write(*id);
                 }
             }
-            if polls.readable(1) {
+            if polls.readable(0) {
                 self.accept();
             }
             let now = now_ns();
