@@ -37,6 +37,7 @@ class Strand:
     picture: Picture | None = None
     track: Track | None = None  # being read
     next_seq: int = -1
+    given: int = 0  # after the last frame of its track that came, recorded or not
     final_seq: int | None = None  # the track has stopped; this is after its last frame
     stopped_since: int | None = None  # watermark at which that was heard
     asked_ns: int = 0  # when the track was asked for, or its stop was heard: a slow task's watermark leaps
@@ -73,6 +74,7 @@ class Strand:
         self.track = track
         self.resyncs_told = self._resyncs
         self.next_seq = -1 if resume_seq is None else resume_seq
+        self.given = 0
         self.started = resume
         self.primed = not resume
         self.final_seq = None if track.live else track.next_seq
@@ -99,14 +101,14 @@ class Strand:
         """Whether it has been given all that its track held when it was asked for."""
         if self.track is None:
             return True
-        last = self.held[-1].seq + 1 if self.held else max(self.next_seq, 0)
+        last = max(self.given, self.next_seq)
         return last >= self.track.next_seq or (self.final_seq is not None and last >= self.final_seq)
 
     def leave(self) -> None:
         self.track = None
         self.final_seq = self.stopped_since = None
         self.held = []
-        self.next_seq = -1
+        self.next_seq, self.given = -1, 0
 
     def new_resyncs(self) -> int:
         """How often its track was placed anew since this was asked last."""
@@ -131,6 +133,8 @@ class Strand:
         self, frames: list[TapFrame], task0_ns: int, until_ns: int | None, sound_error_ns: int
     ) -> list[Coded]:
         """Frames of its track in; those captured at or after `until_ns` are left out."""
+        if frames:
+            self.given = max(self.given, frames[-1].seq + 1)
         if until_ns is not None:
             frames = [frame for frame in frames if frame.capture_ns < until_ns]
         if not self.started:

@@ -56,3 +56,26 @@ def test_a_session_that_came_and_went_while_the_one_before_was_read_is_recorded(
     it.until(12)
     it.stop()
     assert it.measured("amy", "main", "video").flashes_s == pytest.approx([0, 1, 2, 4, 5, 6], abs=0.05)
+
+
+def test_a_worker_that_takes_over_after_the_stop_ends_while_its_users_go_on_sending(
+    inline: Callable[..., Inline],
+) -> None:
+    """What the log holds when it opens is then from after the stop, too: that is not recorded, nor waited for."""
+    it = inline()
+    it.start()
+    it.publish("amy", "audio", opus_beeps(30))
+    it.publish("amy", "video", h264_flashes(30))
+    it.until(5)
+    it.die()
+    for source in it.sources:
+        source.push(it.core, TASK0_NS + 8 * NS)
+    it.start(stop_at_s=6)
+    it.now_s = 8
+    it.until(9)
+    assert it.recorder.stopped
+    it.recorder.tick(TASK0_NS + 40 * NS)
+    it._answer()
+    assert it.recorder.done
+    assert it.measured("amy", "main", "audio").beeps_s == pytest.approx(list(range(6)), abs=BEEP_S)
+    assert it.measured("amy", "main", "video").flashes_s == pytest.approx(list(range(6)), abs=0.05)
