@@ -70,7 +70,7 @@ CASES = {
     "a retired action": lambda api: api.call("DescribeCallDetail", {}),
     "a foreign region": lambda api: api.call(DELETE, {}, region="na-toronto"),
     "an action that is not built": lambda api: api.call(
-        "DescribeScaleInfo", {"SdkAppId": APP, "StartTime": 1, "EndTime": 2}
+        "DescribeScaleInfo", {"SdkAppId": APP, "StartTime": 1_700_000_000, "EndTime": 1_700_000_001}
     ),
     "a room that is not open": lambda api: api.call("DismissRoom", {"SdkAppId": APP, "RoomId": 5}),
 }

@@ -85,8 +85,10 @@ def _told(shape: type[Part], member: Member, answer: bool) -> str:
     parts = [told.text]
     if told.choices:
         parts.append(", ".join(f"{value}: {stands}" for value, stands in told.choices.items()) + ".")
+    elif told.words and not answer:
+        parts.append(f"One of {', '.join(f'`{word}`' for word in told.words)}.")
     elif told.low is not None and not answer:
-        parts.append(f"{told.low} to {told.high}.")
+        parts.append(f"{told.low} to {told.high}." if told.high is not None else f"At least {told.low}.")
     if told.most is not None and not answer:
         parts.append(f"At most {told.most}.")
     if told.default is not None and not answer:

@@ -1,7 +1,8 @@
 """From the parameters of a request to its published shape, or the code of the first thing wrong.
 
 The order is fixed, whatever order a client writes in: unknown names, then types, then missing fields in
-page order. JSON `null`, and an empty string or list, count as absent; 0 and false are values. A form or
+page order. JSON `null`, an empty string, and an empty list where one is required count as absent; 0 and
+false are values, and so is an empty list that is optional: relay takes one as "everybody". A form or
 query (flattened names, everything text) takes the same way: `Tree` and `Leaf` mark what came as text and
 is turned into the type the shape asks for.
 """
@@ -117,7 +118,7 @@ def _typed(raw: Mapping[str, Any], shape: type[Part], path: str, rules: Rules) -
             continue
         if member.is_list:
             items = [_one(member, item, at, rules) for at, item in _elements(member, value, where, rules)]
-            if items:
+            if items or not member.required:
                 typed[member.attribute] = items
         else:
             typed[member.attribute] = _one(member, value, where, rules)

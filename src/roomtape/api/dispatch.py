@@ -8,7 +8,6 @@ from typing import Any, TypeVar, get_type_hints
 
 from roomtape.api.errors import Family
 from roomtape.api.services import Services
-from roomtape.contract import ingest, quality, relay, usage
 from roomtape.contract.regions import DEFAULT_RATE, RATES
 from roomtape.contract.shapes import Request, Response
 from roomtape.errors import DomainError
@@ -18,6 +17,8 @@ DEADLINE_S = 10.0
 Q = TypeVar("Q", bound=Request)
 R = TypeVar("R", bound=Response)
 Handler = Callable[[Q, Services], Awaitable[R]]
+Check = Callable[[Any], object]  # ranges and cross-member rules of a request; raises ApiError
+DatedCheck = Callable[[Any, int], object]  # those that depend on the present, in Unix seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Action:
     request: type[Request]
     response: type[Response]
     handler: Callable[[Any, Services], Awaitable[Response]]
-    check: Callable[[Any], object] | None  # ranges and cross-field rules of the request; raises ApiError
+    check: Check | None
+    dated: DatedCheck | None
     rate: float  # calls per second of an account
     mutating: bool  # a repeat of the same signed request is answered from the first
     remembers: bool  # its service stores the answer in its own transaction; else it is stored right after
@@ -45,6 +47,8 @@ class Planned:
     family: Family
     request: type[Request] | None  # None: not even its parameters are known here
     reason: str
+    check: Check | None = None
+    dated: DatedCheck | None = None
 
     @property
     def rate(self) -> float:
@@ -62,7 +66,8 @@ def action(
     mutating: bool = False,
     remembers: bool = True,
     deadline_s: float = DEADLINE_S,
-    check: Callable[[Any], object] | None = None,
+    check: Check | None = None,
+    dated: DatedCheck | None = None,
     raises: tuple[type[DomainError], ...] = (),
 ) -> Callable[[Handler[Q, R]], Handler[Q, R]]:
     """Register a handler under a published name; its shapes are read from its annotations."""
@@ -76,6 +81,7 @@ def action(
             response=hints["return"],
             handler=handler,
             check=check,
+            dated=dated,
             rate=rate,
             mutating=mutating,
             remembers=remembers,
@@ -86,31 +92,6 @@ def action(
 
     return register
 
-
-_QUALITY = "facts are stored from the first day; the queries are not built yet"
-_USAGE = "minutes are stored from the first day; the queries are not built yet"
-_RELAY = "mixing and relay are not built yet"
-_INGEST = "pulled streams are not built yet"
-
-_SHAPED = (
-    Planned("DescribeRoomInfo", Family.MONITORING, quality.DescribeRoomInfoRequest, _QUALITY),
-    Planned("DescribeUserEvent", Family.MONITORING, quality.DescribeUserEventRequest, _QUALITY),
-    Planned("DescribeCallDetailInfo", Family.MONITORING, quality.DescribeCallDetailInfoRequest, _QUALITY),
-    Planned("DescribeUserInfo", Family.MONITORING, quality.DescribeUserInfoRequest, _QUALITY),
-    Planned("DescribeScaleInfo", Family.MONITORING, quality.DescribeScaleInfoRequest, _QUALITY),
-    Planned("DescribeTrtcUsage", Family.USAGE, usage.DescribeTrtcUsageRequest, _USAGE),
-    Planned("DescribeRecordingUsage", Family.USAGE, usage.DescribeRecordingUsageRequest, _USAGE),
-    Planned("DescribeMixTranscodingUsage", Family.USAGE, usage.DescribeMixTranscodingUsageRequest, _USAGE),
-    Planned("DescribeRelayUsage", Family.USAGE, usage.DescribeRelayUsageRequest, _USAGE),
-    Planned("DescribeTrtcRoomUsage", Family.ROOM_USAGE, usage.DescribeTrtcRoomUsageRequest, _USAGE),
-    Planned("StartPublishCdnStream", Family.RELAY_START, relay.StartPublishCdnStreamRequest, _RELAY),
-    Planned("UpdatePublishCdnStream", Family.RELAY, relay.UpdatePublishCdnStreamRequest, _RELAY),
-    Planned("StopPublishCdnStream", Family.RELAY, relay.StopPublishCdnStreamRequest, _RELAY),
-    Planned("StartStreamIngest", Family.INGEST, ingest.StartStreamIngestRequest, _INGEST),
-    Planned("StopStreamIngest", Family.INGEST, ingest.StopStreamIngestRequest, _INGEST),
-    Planned("DescribeStreamIngest", Family.INGEST_QUERY, ingest.DescribeStreamIngestRequest, _INGEST),
-    Planned("UpdateStreamIngest", Family.INGEST_QUERY, ingest.UpdateStreamIngestRequest, _INGEST),
-)
 
 # In the published category list or in an official SDK, outside what this server set out to do.
 _NAMED = (
@@ -131,9 +112,22 @@ _NAMED = (
 )
 
 PLANNED: dict[str, Planned] = {
-    **{planned.name: planned for planned in _SHAPED},
-    **{name: Planned(name, Family.OTHER, None, "outside the scope of this server") for name in _NAMED},
+    name: Planned(name, Family.OTHER, None, "outside the scope of this server") for name in _NAMED
 }
+
+
+def planned(
+    name: str,
+    family: Family,
+    request: type[Request],
+    reason: str,
+    *,
+    check: Check | None = None,
+    dated: DatedCheck | None = None,
+) -> None:
+    """Register an action that is not built: its requests are read and judged all the same."""
+    PLANNED[name] = Planned(name, family, request, reason, check, dated)
+
 
 # Former names of the monitoring actions.
 RETIRED = frozenset(

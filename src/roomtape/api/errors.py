@@ -7,7 +7,7 @@ common nor on the action's own page, each with its reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from enum import Enum, auto
 
 from roomtape.access.errors import AccountBlocked, BadUserSig, TicketRefused, UnknownApp
@@ -32,6 +32,7 @@ class Family(Enum):
     ROOMS = auto()
     BLOCKING = auto()
     MONITORING = auto()
+    USER_EVENTS = auto()
     USAGE = auto()
     ROOM_USAGE = auto()
     RECORDING = auto()
@@ -50,6 +51,10 @@ class ApiError(Exception):
         super().__init__(code)
         self.code = code
         self.text = text
+
+
+class OutOfRange(ApiError):
+    """A value is outside its range or does not fit another; see `range_code` for what the action calls it."""
 
 
 class ForeignApp(UnknownApp):
@@ -80,6 +85,7 @@ WIRE_CODES: Mapping[tuple[Family, type[DomainError]], str] = {
     (Family.BLOCKING, ForeignApp): "UnauthorizedOperation.SdkAppId",
     (Family.MONITORING, UnknownApp): "InvalidParameter.SdkAppId",
     (Family.MONITORING, ForeignApp): "InvalidParameter.SdkAppid",
+    (Family.USER_EVENTS, UnknownApp): "InvalidParameter.SdkAppid",
     (Family.USAGE, UnknownApp): "InvalidParameter.SdkAppId",
     (Family.ROOM_USAGE, UnknownApp): "InvalidParameter.SdkAppId",
     (Family.RELAY_START, AccountBlocked): "AuthFailure",
@@ -111,7 +117,6 @@ OFF_LIST: Mapping[tuple[str, str], str] = {
         "the service defines it for a robot's UserSig, and the page tells clients to correct the request "
         "on any InvalidParameter.*; no listed code says that the signature is wrong"
     ),
-    ("DescribeUserEvent", "InvalidParameter.SdkAppId"): "the siblings of its family list it",
     ("DescribeRoomInfo", "InvalidParameter.SdkAppid"): "the service's list has it for these actions",
     ("DescribeUserEvent", "InvalidParameter.SdkAppid"): "the service's list has it for these actions",
     ("DescribeCallDetailInfo", "InvalidParameter.SdkAppid"): "the service's list has it for these actions",
@@ -119,6 +124,7 @@ OFF_LIST: Mapping[tuple[str, str], str] = {
     ("DescribeScaleInfo", "InvalidParameter.SdkAppid"): "the service's list has it for these actions",
     ("DescribeTrtcRoomUsage", "InvalidParameter.SdkAppId"): "as in the other usage actions",
     ("DescribeTrtcRoomUsage", "MissingParameter.SdkAppId"): "as in every action that requires it",
+    ("DescribeTrtcRoomUsage", "InvalidParameter.QueryScaleOversize"): "as in the other usage actions",
     ("StopStreamIngest", "InternalError.InternalError"): "the sibling's code for a fault worth a retry",
     ("UpdateStreamIngest", "InternalError.InternalError"): "the sibling's code for a fault worth a retry",
 }
@@ -127,25 +133,50 @@ OFF_LIST: Mapping[tuple[str, str], str] = {
 _SUBCODES = {"StartTime": "StartTs", "EndTime": "EndTs", "StrRoomId": "RoomId"}
 
 
-def missing_code(action: str, name: str) -> str:
-    """The code for an absent field: the action's own sub-code if its page lists one."""
+# Actions that name a call by its CommId, which begins with the application.
+_OF_CALLS = frozenset({"DescribeUserEvent", "DescribeCallDetailInfo", "DescribeUserInfo"})
+
+
+def missing_code(action: str, name: str, given: Container[str] = ()) -> str:
+    """The code for an absent field: the action's own sub-code if its page lists one.
+
+    `given` are the names at the top of the request.
+    """
     if (action, name) == ("DescribeUserEvent", "SdkAppId"):
+        return "MissingParameter.CommIdOrSdkAppId"
+    if action in _OF_CALLS and name == "CommId" and "SdkAppId" not in given:
         return "MissingParameter.CommIdOrSdkAppId"
     if name == "SdkAppid":
         return "MissingParameter.SdkAppId"
-    if action == "StopStreamIngest":  # its page has no code for an absent member
-        return "InvalidParameter.BodyParamsError"
-    return _listed(action, "MissingParameter", _SUBCODES.get(name, name))
+    code = _listed(action, "MissingParameter", _SUBCODES.get(name, name))
+    return _of_body(action) if code == "MissingParameter" and _of_body(action) else code
 
 
 def malformed_code(action: str, name: str) -> str:
     """The code for a value of the wrong type: the action's own sub-code if its page lists one."""
-    return _listed(action, "InvalidParameter", _SUBCODES.get(name, name))
+    if (action, name) == ("DescribeUserEvent", "SdkAppId"):
+        return "InvalidParameter.SdkAppid"
+    if name == "SdkAppid":
+        return "InvalidParameter.SdkAppId"
+    code = _listed(action, "InvalidParameter", _SUBCODES.get(name, name))
+    return _of_body(action) if code == "InvalidParameter" and _of_body(action) else code
 
 
-def unreadable_code(action: str) -> str:
-    """The code for a body that is not a JSON object or a form."""
+def range_code(action: str) -> str:
+    """The code for a value outside its range."""
+    return _of_body(action) or _listed(action, "InvalidParameter", "OutOfRange")
+
+
+def unreadable_code(action: str, *, query: bool = False) -> str:
+    """The code for a body that is not a JSON object or a form, or for a query that makes no sense."""
+    if query:
+        return _listed(action, "InvalidParameter", "UrlParamsError")
     return _listed(action, "InvalidParameter", "BodyParamsError")
+
+
+def _of_body(action: str) -> str:
+    """Pages with a code for a bad body and no common one: it is said of absent and wrong members too."""
+    return "InvalidParameter.BodyParamsError" if action in ("StartStreamIngest", "StopStreamIngest") else ""
 
 
 def of_error(family: Family, error: DomainError) -> ApiError | None:

@@ -19,8 +19,12 @@ from prometheus_client import Counter, Histogram
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+import roomtape.api.actions.ingest
+import roomtape.api.actions.quality
 import roomtape.api.actions.recording
-import roomtape.api.actions.rooms  # noqa: F401  (they register their actions)
+import roomtape.api.actions.relay
+import roomtape.api.actions.rooms
+import roomtape.api.actions.usage  # noqa: F401  (they register their actions)
 from roomtape.api import steps
 from roomtape.api.call import Call
 from roomtape.api.dispatch import ACTIONS, PLANNED

@@ -25,7 +25,8 @@ from roomtape.api.errors import OFF_LIST, WIRE_CODES
 from roomtape.api.steps import SERVICE, VERSION
 from roomtape.contract.codes import COMMON, LISTED
 from roomtape.contract.explanations import explain
-from roomtape.contract.meanings import Meaning, meaning
+from roomtape.contract.meaning import Meaning
+from roomtape.contract.meanings import meaning
 from roomtape.contract.members import Member, members
 from roomtape.contract.regions import REGIONS
 from roomtape.contract.shapes import Part, Response
@@ -304,6 +305,8 @@ def _property(shape: type[Part], member: Member, in_answer: bool) -> Schema:
             low, high = MAX_INT[member.kind]
             one["minimum"] = low if told.low is None else told.low
             one["maximum"] = min(high, MAX_SAFE) if in_answer else high if told.high is None else told.high
+        if told.words is not None:
+            one["enum"] = list(told.words)
         if told.pattern is not None:
             one["pattern"] = told.pattern
         if told.secret:

@@ -25,9 +25,11 @@ from roomtape.api.dispatch import ACTIONS, PLANNED, RETIRED, Planned
 from roomtape.api.errors import (
     ApiError,
     ForeignApp,
+    OutOfRange,
     malformed_code,
     missing_code,
     of_error,
+    range_code,
     unreadable_code,
 )
 from roomtape.api.forms import (
@@ -342,24 +344,49 @@ def throttle(chain: Chain, call: Call) -> None:
 def parameters(chain: Chain, call: Call) -> None:
     """14: the body, its names, types and required members, then ranges and cross-member rules."""
     raw = _raw_parameters(call)
-    name, shape = call.built.name, call.built.request
+    action = call.built
+    name, shape = action.name, action.request
     if shape is None:
         return
+    raw = _published_names(name, raw)
     rules = Rules(
-        missing=lambda field: missing_code(name, field),
+        missing=lambda field: missing_code(name, field, _given(raw)),
         malformed=lambda field: malformed_code(name, field),
         reject_unknown=chain.config.api.reject_unknown,
     )
     call.request = decode(raw, shape, rules)
-    if not isinstance(call.built, Planned) and call.built.check is not None:
-        call.built.check(call.request)
+    try:
+        if action.check is not None:
+            action.check(call.request)
+        if action.dated is not None:
+            action.dated(call.request, chain.now_s())
+    except OutOfRange as error:
+        raise ApiError(range_code(name), error.text) from None
+
+
+def _published_names(action: str, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """DescribeTrtcRoomUsage alone writes SdkAppid: the name of all others is taken there, too."""
+    if action != "DescribeTrtcRoomUsage" or "SdkAppId" not in raw or "SdkAppid" in raw:
+        return raw
+    return {"SdkAppid" if name == "SdkAppId" else name: value for name, value in raw.items()}
+
+
+def _given(raw: Mapping[str, Any]) -> set[str]:
+    """The names that have a value; an application number of 0 is none."""
+    return {name for name, value in raw.items() if value not in (None, "", [], 0, "0")}
 
 
 def _raw_parameters(call: Call) -> Mapping[str, Any]:
     """The action's own parameters, still untyped. Raises ApiError."""
     content = media_type(call.headers.get("content-type", ""))
     if call.method == "GET" or content == FORM:
-        return plant((name, value) for name, value in call.pairs if name not in COMMON_NAMES)
+        pairs = [(name, value) for name, value in call.pairs if name not in COMMON_NAMES]
+        try:
+            return plant(pairs)
+        except ApiError as error:
+            if call.method == "GET":
+                raise ApiError(unreadable_code(call.action_name, query=True), error.text) from None
+            raise
     if content == MULTIPART:
         raw = parse_multipart(call.headers["content-type"], call.body)
     elif content == JSON:

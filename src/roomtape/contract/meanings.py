@@ -1,43 +1,33 @@
 """What members mean, in one line each, with their range: for people, forms and the description of the API.
 
-A key is `Shape.Member`, or the member alone where it means the same everywhere. The ranges are those the
-actions check (`api/actions`); a test holds one against the other.
+A key is `Shape.Member`; `module:Member` where it means the same in all shapes of a module; or the member
+alone where it does in rooms and recording. The ranges are those the actions check (`api/actions`); a test
+holds one against the other.
 Source: each action's page and > Data Types, read 2026-11.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from roomtape.contract.meaning import (
+    COLOUR,
+    IMAGE,
+    MARK_SIDE,
+    NUMBER_ROOM,
+    PATH_PART,
+    RENDER,
+    SIDE,
+    STREAM,
+    STRING_ROOM,
+    USER,
+    Meaning,
+)
+from roomtape.contract.meanings_media import MEDIA
+from roomtape.contract.meanings_reports import REPORTS
 from roomtape.contract.shapes import Part
 
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """One member's meaning. `low` and `high` bound the value (of a list: of its entries), ends included."""
-
-    text: str
-    low: int | None = None
-    high: int | None = None
-    default: int | str | bool | None = None
-    choices: Mapping[int, str] | None = None  # what each value stands for
-    most: int | None = None  # entries of a list
-    pattern: str | None = None  # of a text, or of each text of a list
-    example: object = None
-    secret: bool = False
-    usual: bool = False  # optional, but in an example
-
-
-NUMBER_ROOM = 0xFFFFFFFF
-STRING_ROOM = r"^[a-zA-Z0-9 !#$%&()+\-:;<=.>?@\[\]^_{}|~,]{1,64}$"
-USER = r"^[A-Za-z0-9_\-.@#:+=]{1,64}$"
-PATH_PART = r"^[A-Za-z0-9_-]+$"
-COLOUR = r"^(#|0x)[0-9A-Fa-f]{6}$"
-RENDER = {0: "stretch", 1: "crop", 2: "fit with bars", 3: "crop a little, stretch the rest"}
-STREAM = {0: "main stream", 1: "auxiliary stream"}
-SIDE = 1920
-MARK_SIDE = 2560
+PICTURE = "https://example.com/picture.png"
 
 MEANINGS: Mapping[str, Meaning] = {
     "SdkAppId": Meaning("The application.", example=1400000001),
@@ -175,14 +165,16 @@ MEANINGS: Mapping[str, Meaning] = {
     "MaxResolutionUserId": Meaning("Who has the big window, in modes 1 and 2."),
     "MixLayoutParams.MediaId": Meaning("Which stream of that user.", 0, 1, 0, STREAM),
     "MixLayout.MediaId": Meaning("Which stream of the user.", 0, 1, 0, STREAM),
-    "BackgroundImageUrl": Meaning("Picture behind: jpg, jpeg or png, at most 5 MB."),
+    "BackgroundImageUrl": Meaning(
+        "Picture behind: jpg, jpeg or png, at most 5 MB.", pattern=IMAGE, example=PICTURE
+    ),
     "BackgroundImageRenderMode": Meaning("How that picture is fitted.", 0, 3, 1, RENDER),
     "RenderMode": Meaning("How pictures are fitted into their windows.", 0, 3, 1, RENDER),
     "PlaceHolderMode": Meaning(
         "Whether a window whose user sends nothing shows a picture.", 0, 1, 0, {0: "no", 1: "yes"}
     ),
-    "DefaultSubBackgroundImage": Meaning("That picture."),
-    "SubBackgroundImage": Meaning("That picture in this window."),
+    "DefaultSubBackgroundImage": Meaning("That picture.", pattern=IMAGE, example=PICTURE),
+    "SubBackgroundImage": Meaning("That picture in this window.", pattern=IMAGE, example=PICTURE),
     "WaterMarkList": Meaning("Watermarks, above all windows.", most=25),
     "MaxResolutionUserAlign": Meaning("Where the big window of mode 2 is.", 0, 1, 0, {0: "left", 1: "right"}),
     "PureAudioDisableLayout": Meaning("Whether users without a picture take no window.", default=False),
@@ -197,7 +189,9 @@ MEANINGS: Mapping[str, Meaning] = {
     "WaterMarkImage": Meaning("An image."),
     "WaterMarkChar": Meaning("A text."),
     "WaterMarkTimestamp": Meaning("The time."),
-    "WaterMarkUrl": Meaning("The image: jpg, jpeg or png, at most 5 MB.", example="https://example.com/mark.png"),
+    "WaterMarkUrl": Meaning(
+        "The image: jpg, jpeg or png, at most 5 MB.", pattern=IMAGE, example=PICTURE
+    ),
     **{
         f"{shape}.{side}": Meaning("Pixels of the canvas.", 0, MARK_SIDE, example=64)
         for shape in ("WaterMarkImage", "WaterMarkChar")
@@ -209,7 +203,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "WaterMarkChar.BackGroundColor": Meaning(
         "Colour behind the text, transparent when absent.", pattern=COLOUR
     ),
-    "Font": Meaning("`Tencent` or `SourceHanSans`.", default="Tencent"),
+    "Font": Meaning("Domestic edition.", words=("Tencent", "SourceHanSans"), default="Tencent"),
     "Pos": Meaning(
         "Where.", 0, 6, example=0,
         choices={
@@ -234,6 +228,9 @@ MEANINGS: Mapping[str, Meaning] = {
     "StorageFile.FileName": Meaning("Its name in the bucket, with its path."),
     "StorageFile.TrackType": Meaning("`audio`, `video` or `audio_video`."),
     "StorageFile.BeginTimeStamp": Meaning("Unix ms of its first frame."),
+    # --- what is not built yet ---
+    **MEDIA,
+    **REPORTS,
 }  # fmt: skip
 
 
@@ -243,7 +240,8 @@ _WRITTEN = ("roomtape.contract.recording", "roomtape.contract.rooms")  # others 
 
 def meaning(shape: type[Part], member: str) -> Meaning | None:
     """The meaning of a member of a shape (by its name), or None where nobody wrote one yet."""
-    told = MEANINGS.get(f"{shape.__name__}.{member}")
+    module = shape.__module__.rpartition(".")[2]
+    told = MEANINGS.get(f"{shape.__name__}.{member}") or MEANINGS.get(f"{module}:{member}")
     if told is None and (member in EVERYWHERE or shape.__module__ in _WRITTEN):
         told = MEANINGS.get(member)
     return told

@@ -524,8 +524,8 @@ async def foreign_app(api: Stand) -> int:
 async def test_an_application_must_exist_and_be_the_callers(
     api: Stand, action: str, unknown: str, foreign: str
 ) -> None:
-    assert (await api.call(action, {"SdkAppId": 77, "TaskId": "x"})).code == unknown
-    assert (await api.call(action, {"SdkAppId": await foreign_app(api), "TaskId": "x"})).code == foreign
+    assert (await api.call(action, {"SdkAppId": 77, "TaskId": "x" * 64})).code == unknown
+    assert (await api.call(action, {"SdkAppId": await foreign_app(api), "TaskId": "x" * 64})).code == foreign
 
 
 async def test_room_actions_name_a_foreign_application_otherwise(api: Stand) -> None:
@@ -552,7 +552,7 @@ async def test_a_key_may_be_bound_to_applications(api: Stand) -> None:
 async def test_a_published_action_that_is_not_built_says_so_after_all_checks(api: Stand) -> None:
     app = api.app.sdk_app_id
     assert (await api.call("DescribeScaleInfo", {"SdkAppId": app})).code == "MissingParameter.StartTs"
-    whole = {"SdkAppId": app, "StartTime": 1, "EndTime": 2}
+    whole = {"SdkAppId": app, "StartTime": 1_700_000_000, "EndTime": 1_700_000_001}
     assert (await api.call("DescribeScaleInfo", whole)).code == "UnsupportedOperation"
     assert (await api.call("StartWebRecord", {"Anything": 1})).code == "UnsupportedOperation"
 

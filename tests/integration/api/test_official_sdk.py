@@ -168,9 +168,9 @@ async def test_messages_in_chinese(served: tuple[Stand, str]) -> None:
 async def test_a_published_action_that_is_not_built_is_unsupported(served: tuple[Stand, str]) -> None:
     api, endpoint = served
     sdk = client(api, endpoint)
-    request = filled(
-        models.DescribeScaleInfoRequest(), {"SdkAppId": api.app.sdk_app_id, "StartTime": 1, "EndTime": 2}
-    )
+    now_s = api.clock.now_ms() // 1000
+    span = {"SdkAppId": api.app.sdk_app_id, "StartTime": now_s - 60, "EndTime": now_s}
+    request = filled(models.DescribeScaleInfoRequest(), span)
     assert (await refusal(sdk.DescribeScaleInfo, request)).get_code() == "UnsupportedOperation"
 
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from roomtape.api.dispatch import ACTIONS, PLANNED
-from roomtape.contract.members import Member, members
+from roomtape.contract.members import members
 from roomtape.contract.regions import REGIONS
 from roomtape.contract.shapes import Part
 from roomtape.rooms.model import Session
 from roomtape.rooms.names import RoomName
 from tests.support.api import Stand
+from tests.support.requests import KNOWN, body, request_of
 
-SHAPED = sorted({*ACTIONS, *(name for name, planned in PLANNED.items() if planned.request is not None)})
+SHAPED = sorted(KNOWN)
 ROOM, USER = "class_7", "amy"
-NUMBER_ROOM = 7
+NUMBER_ROOM = 70012
 
 # How the built actions answer for what is not there: these requests got as far as the look-up.
 NO_TASK, NO_ROOM = "ResourceNotFound", "FailedOperation.RoomNotExist"
@@ -30,38 +30,35 @@ REACHED = {
 }
 
 
-def value(member: Member, marks: dict[str, Any]) -> Any:
-    """A legal value of one member: from `marks` by name, else the least that is one."""
-    number = f"{member.name}:number"  # a room's, where the action takes numbers
-    if member.kind == "uint64" and number in marks:
-        one = marks[number]
-    elif member.name in marks:
-        one = marks[member.name]
-    elif member.shape is not None:
-        one = filled(member.shape, marks)
-    else:
-        one = {"uint64": 1, "int64": 1, "string": "x", "boolean": True, "float": 1.0}[member.kind]
-    return [one] if member.is_list else one
+def filled(action: str, marks: dict[str, Any]) -> dict[str, Any]:
+    """A legal request with every member in it that can name somebody's thing."""
+    shape = request_of(action)
+    made = body(action)
+    for member in members(shape):
+        if member.name in marks:
+            made[member.name] = None
+    return _marked(shape, made, marks)
 
 
-def filled(shape: type[Part], marks: dict[str, Any]) -> dict[str, Any]:
-    """The required members, and every one that can name somebody's thing."""
-    return {
-        member.name: value(member, marks)
-        for member in members(shape)
-        if member.required or member.name in marks
-    }
+def _marked(shape: type[Part], made: dict[str, Any], marks: dict[str, Any]) -> dict[str, Any]:
+    for member in members(shape):
+        number = f"{member.name}:number"  # a room's, where the action takes numbers
+        if member.name not in made:
+            continue
+        if member.kind == "uint64" and number in marks:
+            made[member.name] = marks[number]
+        elif member.name in marks:
+            made[member.name] = [marks[member.name]] if member.is_list else marks[member.name]
+        elif member.shape is not None:
+            parts = made[member.name] if member.is_list else [made[member.name]]
+            for part in parts:
+                _marked(member.shape, part, marks)
+    return made
 
 
 def without_ids(response: dict[str, Any]) -> str:
     """The answer but for its RequestId."""
     return json.dumps({k: v for k, v in response.items() if k != "RequestId"}, sort_keys=True)
-
-
-def shape_of(action: str) -> type[Part]:
-    shape = (ACTIONS.get(action) or PLANNED[action]).request
-    assert shape is not None
-    return shape
 
 
 async def someones_things(api: Stand) -> str:
@@ -102,13 +99,12 @@ async def test_section5_foreign_and_unknown_things_are_answered_alike(api: Stand
         "UserIds": "nobody",
     }  # fmt: skip
     foreign["RoomId:number"], unknown["RoomId:number"] = NUMBER_ROOM, NUMBER_ROOM + 1
-    foreign["CommId"] = f"{api.app.sdk_app_id}_{NUMBER_ROOM}_1400000000"
-    unknown["CommId"] = f"{own.sdk_app_id}_{NUMBER_ROOM + 1}_1400000000"
-    shape = shape_of(action)
+    foreign["CommId"] = f"{api.app.sdk_app_id}_{NUMBER_ROOM}_1700000000"
+    unknown["CommId"] = f"{api.app.sdk_app_id}_{NUMBER_ROOM + 1}_1700000000"
 
     async def ask(marks: dict[str, Any]) -> str:
         await api.clock.advance(16)  # the slowest action's bucket fills in 15 s
-        body = filled(shape, {**marks, "SdkAppId": own.sdk_app_id, "SdkAppid": own.sdk_app_id})
+        body = filled(action, {**marks, "SdkAppId": own.sdk_app_id, "SdkAppid": own.sdk_app_id})
         answer = await api.call(action, body, **signer)
         if action in REACHED:
             assert answer.code == REACHED[action], (answer.message, body)
@@ -128,7 +124,6 @@ async def test_section5_a_foreign_application_is_never_acted_on(api: Stand, acti
     task = await someones_things(api)
     stranger = await api.access.create_account("stranger")
     key = await api.access.create_key(stranger.uin)
-    shape = shape_of(action)
     marks: dict[str, Any] = {
         "TaskId": task,
         "RoomId": ROOM,
@@ -137,11 +132,11 @@ async def test_section5_a_foreign_application_is_never_acted_on(api: Stand, acti
         "UserIds": USER,
     }
     marks |= {"SdkAppId": api.app.sdk_app_id, "SdkAppid": api.app.sdk_app_id, "RoomId:number": NUMBER_ROOM}
-    if not {"SdkAppId", "SdkAppid"} & {member.name for member in members(shape)}:
+    if not {"SdkAppId", "SdkAppid"} & {member.name for member in members(request_of(action))}:
         pytest.skip("names no application")
     answer = await api.call(
         action,
-        filled(shape, marks),
+        filled(action, marks),
         secret_id=key.secret_id,
         secret_key=key.secret_key.reveal(),
         region=next(iter(REGIONS.get(action) or ("ap-singapore",))),

@@ -1,4 +1,4 @@
-"""Checks of single values, shared by the actions; each ends the request with the code its page has."""
+"""Checks of single values, shared by the actions; each raises OutOfRange, which an action's page names."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import re
 from collections.abc import Collection, Sequence
 
 from roomtape.api import messages
-from roomtape.api.errors import ApiError
+from roomtape.api.errors import OutOfRange
 from roomtape.api.messages import Text
-
-OUT_OF_RANGE = "InvalidParameter.OutOfRange"
 
 _STRING_ROOM = re.compile(r"[a-zA-Z0-9 !#$%&()+\-:;<=.>?@\[\]^_{}|~,]{1,64}")
 _NUMBER_ROOM = re.compile(r"[1-9][0-9]{0,9}")
@@ -19,12 +17,12 @@ _IMAGE_URL = re.compile(r"https?://[a-zA-Z0-9\-._~:/?#\[\]@!&()*+,%=]+")
 _IMAGE_NAME = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)
 
 
-def refuse(text: Text) -> ApiError:
-    return ApiError(OUT_OF_RANGE, text)
+def refuse(text: Text) -> OutOfRange:
+    return OutOfRange("InvalidParameter.OutOfRange", text)
 
 
 def within(name: str, value: int | None, low: int, high: int, default: int, unit: str = "") -> int:
-    """The value or its default. Raises ApiError outside low..high."""
+    """The value or its default. Raises OutOfRange outside low..high."""
     if value is None:
         return default
     if not low <= value <= high:
@@ -33,7 +31,7 @@ def within(name: str, value: int | None, low: int, high: int, default: int, unit
 
 
 def at_most(name: str, items: Sequence[object] | None, count: int) -> None:
-    """Raise ApiError for a list that is too long."""
+    """Raise OutOfRange for a list that is too long."""
     if items is not None and len(items) > count:
         raise refuse(messages.at_most(name, count, "entries", "项"))
 
@@ -51,7 +49,7 @@ def is_user_id(user: str) -> bool:
 
 
 def user_id(name: str, value: str) -> str:
-    """A UserId. Raises ApiError."""
+    """A UserId. Raises OutOfRange."""
     if not is_user_id(value):
         raise refuse(
             Text(
@@ -63,7 +61,7 @@ def user_id(name: str, value: str) -> str:
 
 
 def colour(name: str, value: str | None, default: str) -> str:
-    """A colour as #rrggbb; both published spellings are taken. Raises ApiError."""
+    """A colour as #rrggbb; both published spellings are taken. Raises OutOfRange."""
     if value is None:
         return default
     if _COLOUR.fullmatch(value) is None:
@@ -72,7 +70,7 @@ def colour(name: str, value: str | None, default: str) -> str:
 
 
 def image_url(name: str, value: str | None) -> str:
-    """The address of a picture, "" when absent. Raises ApiError."""
+    """The address of a picture, "" when absent. Raises OutOfRange."""
     if value is None:
         return ""
     path = re.split(r"[?#]", value, maxsplit=1)[0]
@@ -87,16 +85,27 @@ def image_url(name: str, value: str | None) -> str:
 
 
 def matching(name: str, value: str, pattern: re.Pattern[str], rule: Text) -> str:
-    """The value. Raises ApiError with the rule when it does not match."""
+    """The value. Raises OutOfRange with the rule when it does not match."""
     if pattern.fullmatch(value) is None:
         raise refuse(Text(f"{name} {rule.en}", f"{name} {rule.zh}"))
     return value
 
 
 def choice(name: str, value: str | None, values: Collection[str], default: str) -> str:
-    """One of some words. Raises ApiError."""
+    """One of some words. Raises OutOfRange."""
     if value is None:
         return default
     if value not in values:
         raise refuse(messages.one_of(name, ", ".join(values)))
     return value
+
+
+def one_number_of(name: str, value: float | None, values: Collection[float]) -> None:
+    """Raise OutOfRange for a number that is none of these; absent is well."""
+    if value is not None and value not in values:
+        raise refuse(messages.one_of(name, ", ".join(f"{one:g}" for one in values)))
+
+
+def flag(name: str, value: int | None) -> bool:
+    """0, 1 or absent, which is 0. Raises OutOfRange."""
+    return within(name, value, 0, 1, 0) == 1

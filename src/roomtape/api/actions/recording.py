@@ -185,13 +185,13 @@ def _exclusive(at: str, lists: SubscribeLists) -> None:
 
 def _storage(given: StorageParams) -> CloudStorageSpec | VodSpec:
     if given.cloud_storage is not None:
-        return _object_store(given.cloud_storage)
+        return object_store("StorageParams.CloudStorage", given.cloud_storage)
     assert given.cloud_vod is not None  # one of the two is there
     return _media_library(given.cloud_vod.tencent_vod or TencentVod())
 
 
-def _object_store(given: CloudStorage) -> CloudStorageSpec:
-    at = "StorageParams.CloudStorage"
+def object_store(at: str, given: CloudStorage) -> CloudStorageSpec:
+    """The caller's bucket. Raises OutOfRange."""
     rule = Text("may hold only A-Z a-z 0-9 _ -.", "只能包含字母、数字、下划线和连字符。")
     prefix = tuple(
         matching(f"{at}.FileNamePrefix.{i}", part, _PATH_PART, rule)
