@@ -377,7 +377,7 @@ def _given(raw: Mapping[str, Any]) -> set[str]:
 
 
 def _raw_parameters(call: Call) -> Mapping[str, Any]:
-    """The action's own parameters, still untyped. Raises ApiError."""
+    """The action's own parameters, still untyped; of equal names the last (ADR 0080). Raises ApiError."""
     content = media_type(call.headers.get("content-type", ""))
     if call.method == "GET" or content == FORM:
         pairs = [(name, value) for name, value in call.pairs if name not in COMMON_NAMES]

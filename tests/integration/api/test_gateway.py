@@ -503,6 +503,25 @@ async def test_an_action_that_is_not_known_to_take_multipart_takes_it_anyway(api
         assert answer.code == "InvalidRequest"
 
 
+async def test_of_equal_names_the_last_counts_wherever_they_are(api: Stand) -> None:
+    own, foreign = api.app.sdk_app_id, await foreign_app(api)
+    body = '{"TaskId": 1, "TaskId": "x", "SdkAppId": %d, "SdkAppId": %d}'
+    assert (await api.call(DELETE, (body % (foreign, own)).encode())).code == "ResourceNotFound"
+    assert (await api.call(DELETE, (body % (own, foreign)).encode())).code == "InvalidParameter.SdkAppId"
+    deep = json.dumps(await api.create_request()).replace('"Vendor": 1', '"Vendor": 7, "Vendor": 1')
+    assert (await api.call("CreateCloudRecording", deep.encode())).code == "OK"
+    turned = deep.replace('"Vendor": 7, "Vendor": 1', '"Vendor": 1, "Vendor": 7')
+    assert (await api.call("CreateCloudRecording", turned.encode())).code == "InvalidParameter.OutOfRange"
+
+    pairs = api.v1(DELETE, {"SdkAppId": str(own), "TaskId": "x"})
+    form = f"SdkAppId={foreign}&{urlencode(pairs)}".encode()
+    answer = await api.send("POST", {"host": HOST, "content-type": FORM}, form)
+    assert answer.code == "ResourceNotFound", "signed and judged by the last"
+    query = f"SdkAppId={foreign}&SdkAppId={own}&TaskId=x".encode()
+    headers = api.headers(DELETE, b"", method="GET", query=query, content_type=FORM)
+    assert (await api.send("GET", headers, query=query)).code == "ResourceNotFound"
+
+
 # --- 15 and 16 --------------------------------------------------------------------------------------
 
 
