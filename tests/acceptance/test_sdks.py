@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.clients import CLIENTS, venv_with
-from tests.support.stack import Stack, start_stack
+from tests.support.stack import Stack, start_stack, until
 
 EXPECTED = {
     "create": "ok", "describe": "Idle", "signature": "AuthFailure.SignatureFailure",
@@ -94,7 +94,11 @@ def test_tccli(stack: Stack) -> None:
 
     create = {
         "SdkAppId": stack.sdk_app_id, "RoomId": "sdk_tccli", "RoomIdType": 0, "UserId": "robot", "UserSig": env["USER_SIG"],
-        "RecordParams": {"RecordMode": 1, "SubscribeStreamUserIds": {"SubscribeAudioUserIds": ["alice", "b.*$"]}},
+        "RecordParams": {"RecordMode": 1, "SubscribeStreamUserIds": {
+            "SubscribeAudioUserIds": ["alice", "b.*$"], "UnSubscribeVideoUserIds": []}},
+        "MixLayoutParams": {"MixLayoutMode": 4, "WaterMarkList": [], "MixLayoutList": [
+            {"Top": 0, "Left": 0, "Width": 640, "Height": 720, "UserId": "alice"},
+            {"Top": 0, "Left": 640, "Width": 640, "Height": 720}]},
         "StorageParams": {"CloudStorage": {"Vendor": 1, "Region": "us-east-1", "Bucket": "recordings",
                                            "AccessKey": "AK", "SecretKey": "SK"}},
     }  # fmt: skip
@@ -105,4 +109,12 @@ def test_tccli(stack: Stack) -> None:
     assert json.loads(call("DescribeCloudRecording", one)[1])["Status"] == "Idle"
     assert "AuthFailure.SignatureFailure" in call("DescribeCloudRecording", one, TENCENTCLOUD_SECRET_KEY="x" * 32)[1]
     assert "ResourceNotFound" in call("DescribeCloudRecording", {**one, "TaskId": "任务 a+b"})[1]
+    wrong = {**create, "RecordParams": {"RecordMode": 7}}
+    assert "InvalidParameter.OutOfRange" in call("CreateCloudRecording", wrong)[1]
+    # One call in 15 s, so that a program that starts for each call can be too fast.
+    span = {"StartTime": "2025-03-04 09:00", "EndTime": "2025-03-04 12:30", "SdkAppid": stack.sdk_app_id}
+    codes = [call("DescribeTrtcRoomUsage", span)[1] for _ in range(2)]
+    assert "RequestLimitExceeded" not in codes[0]
+    assert "RequestLimitExceeded" in codes[1]
+    until("the next call", lambda: "RequestLimitExceeded" not in call("DescribeTrtcRoomUsage", span)[1], 60)
     assert json.loads(call("DeleteCloudRecording", one)[1])["TaskId"] == task

@@ -43,6 +43,9 @@ def create(mode):
             "SubscribeAudioUserIds": ["alice", "b.*$"], "UnSubscribeVideoUserIds": []}},
         "StorageParams": {"CloudStorage": {"Vendor": 1, "Region": "us-east-1", "Bucket": "recordings",
                                            "AccessKey": "AK", "SecretKey": "SK", "FileNamePrefix": ["a", "b"]}},
+        "MixLayoutParams": {"MixLayoutMode": 4, "WaterMarkList": [], "MixLayoutList": [
+            {"Top": 0, "Left": 0, "Width": 640, "Height": 720, "UserId": "alice"},
+            {"Top": 0, "Left": 640, "Width": 640, "Height": 720}]},
     }  # fmt: skip
 
 

@@ -53,6 +53,9 @@ func create(mode int) object {
 			"SubscribeAudioUserIds": []string{"alice", "b.*$"}, "UnSubscribeVideoUserIds": []string{}}},
 		"StorageParams": object{"CloudStorage": object{"Vendor": 1, "Region": "us-east-1", "Bucket": "recordings",
 			"AccessKey": "AK", "SecretKey": "SK", "FileNamePrefix": []string{"a", "b"}}},
+		"MixLayoutParams": object{"MixLayoutMode": 4, "WaterMarkList": []object{}, "MixLayoutList": []object{
+			{"Top": 0, "Left": 0, "Width": 640, "Height": 720, "UserId": "alice"},
+			{"Top": 0, "Left": 640, "Width": 640, "Height": 720}}},
 	}
 }
 

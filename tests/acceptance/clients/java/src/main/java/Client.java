@@ -49,7 +49,22 @@ public class Client {
         request.setUserSig(System.getenv("USER_SIG"));
         request.setRecordParams(record);
         request.setStorageParams(storage);
+        MixLayoutParams layout = new MixLayoutParams();
+        layout.setMixLayoutMode(4L);
+        layout.setWaterMarkList(new WaterMark[] {});
+        layout.setMixLayoutList(new MixLayout[] {window(0, "alice"), window(640, null)});
+        request.setMixLayoutParams(layout);
         return request;
+    }
+
+    private static MixLayout window(long left, String user) {
+        MixLayout window = new MixLayout();
+        window.setTop(0L);
+        window.setLeft(left);
+        window.setWidth(640L);
+        window.setHeight(720L);
+        window.setUserId(user);
+        return window;
     }
 
     private static DescribeCloudRecordingRequest describe(String task) {
