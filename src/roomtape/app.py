@@ -299,7 +299,7 @@ class Server:
                 sync_ms=int(config.spool.sync_s * 1000),
             ),
             disk=self._disk_rules(),
-            upload=UploadRules(config.upload.max_age_s, config.upload.concurrency),
+            upload=UploadRules(config.upload.max_age_s, config.upload.concurrency, config.upload.probe),
             remote=stores,
             library=self.library,
         )
@@ -508,7 +508,11 @@ def _s3_rules(config: Config) -> S3Rules:
         raise StartFailed(
             f"storage.ca_file: cannot read {storage.ca_file}: {error.strerror}; name a PEM file"
         ) from error
-    return S3Rules(storage.endpoints, storage.checksums, ca_pem)
+    upload = config.upload
+    return S3Rules(
+        storage.endpoints, storage.checksums, ca_pem,
+        one_put_bytes=upload.one_put_mb << 20, part_bytes=upload.part_mb << 20,
+    )  # fmt: skip
 
 
 def _node_id(data_path: Path) -> str:

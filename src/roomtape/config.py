@@ -263,6 +263,15 @@ class Upload(_Section):
         Seconds, Meta(description="age at which a failing upload is given up; the file stays")
     ] = 604_800.0
     concurrency: Annotated[Positive, Meta(description="uploads at once")] = 8
+    probe: Annotated[
+        bool, Meta(description="a recording that begins puts one byte into its bucket and deletes it")
+    ] = False
+    one_put_mb: Annotated[
+        int, Meta(ge=1, le=5_000, description="MiB; larger objects are sent to S3 in parts")
+    ] = 64
+    part_mb: Annotated[
+        int, Meta(ge=5, le=1_000, description="MiB of one part; larger when there would be over 10 000")
+    ] = 16
 
 
 class Library(_Section):

@@ -114,7 +114,7 @@ def test_a_second_dev_on_the_same_data_is_refused(place: Path) -> None:
         assert stack.http("/readyz")[0] == 200
 
 
-def test_the_tree_comes_back_on_the_same_ports_after_its_server_died(place: Path) -> None:
+def test_f2_r_sfu_1_the_tree_comes_back_on_the_same_ports_after_its_server_died(place: Path) -> None:
     with start_stack(place / "d") as stack:
         before = (stack.data_dir / "dev.json").stat()
         old = stack.pid_of("server")

@@ -56,7 +56,7 @@ def test_a_stop_may_be_repeated_and_is_told_once(stack: Stack, callbacks: Callba
     assert leave_codes(callbacks, task) == [0]
 
 
-def test_a_recording_starts_at_once_in_a_live_room_and_its_mp4_is_there_soon(
+def test_g3_a_recording_starts_at_once_in_a_live_room_and_its_mp4_is_there_soon(
     stack: Stack, callbacks: CallbackReceiver
 ) -> None:
     alice = publish_whip(stack, "soon", "alice", seconds=40)

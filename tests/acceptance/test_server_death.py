@@ -30,7 +30,7 @@ def answers(stack: Stack, task: str) -> bool:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_server_killed_at_a_named_point_is_made_good_by_the_next(point: str, tmp_path: Path) -> None:
+def test_f2_r_lost_2_a_server_killed_at_a_named_point_is_made_good_by_the_next(point: str, tmp_path: Path) -> None:
     receiver = CallbackReceiver()
     with start_stack(tmp_path / "data", env={"ROOMTAPE_FAULT": point}) as stack:
         stack.set_callbacks(receiver.url)

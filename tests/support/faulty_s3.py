@@ -74,7 +74,19 @@ class Change:
     etag: str | None = None
 
 
-Fault = Answer | Reset | Slow | Change
+@dataclass(frozen=True)
+class Death:
+    """`kill` somebody in the middle of the request, whose client is then gone.
+
+    After so many bytes of its body, which goes nowhere; or, with None, when the store has done what was asked and
+    before it can say so.
+    """
+
+    kill: Callable[[], None]
+    after_bytes: int | None = None
+
+
+Fault = Answer | Reset | Slow | Change | Death
 
 
 class FaultyS3:
@@ -126,6 +138,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
+        if isinstance(fault, Death) and fault.after_bytes is not None:
+            self.rfile.read(min(fault.after_bytes, length))
+            fault.kill()
+            self.close_connection = True
+            return
         body = self.rfile.read(length)
         if isinstance(fault, Slow):
             self.owner.ended.wait(fault.seconds)
@@ -133,6 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(fault)
             return
         status, answered, content = self._pass(body)
+        if isinstance(fault, Death):
+            fault.kill()
         if isinstance(fault, Change) and status == 200 and request.completes:
             answered, content = self._change(fault, answered, content)
         self._send(status, answered, content)

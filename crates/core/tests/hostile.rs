@@ -6,7 +6,7 @@ use common::{Random, World, MS, ROOM};
 use roomtape_core::{Command, Event, PeerKind, Seat};
 
 #[test]
-fn garbage_from_strangers_and_in_a_peers_name_harms_nobody() {
+fn f11_garbage_from_strangers_and_in_a_peers_name_harms_nobody() {
     let mut w = World::new(1);
     let (amy, bob) = (w.publish("amy"), w.publish("bob"));
     w.connect(amy);
@@ -33,7 +33,7 @@ fn garbage_from_strangers_and_in_a_peers_name_harms_nobody() {
 }
 
 #[test]
-fn a_replayed_and_broken_handshake_ends_at_most_its_own_peer() {
+fn f11_a_replayed_and_broken_handshake_ends_at_most_its_own_peer() {
     let mut w = World::new(2);
     let bob = w.publish("bob");
     w.connect(bob);
@@ -51,7 +51,7 @@ fn a_replayed_and_broken_handshake_ends_at_most_its_own_peer() {
 }
 
 #[test]
-fn a_panic_inside_one_peer_ends_that_peer_only() {
+fn r_sfu_1_a_panic_inside_one_peer_ends_that_peer_only() {
     let mut w = World::new(3);
     let (amy, bob) = (w.publish("amy"), w.publish("bob"));
     w.connect(amy);
@@ -74,7 +74,7 @@ fn a_panic_inside_one_peer_ends_that_peer_only() {
 }
 
 #[test]
-fn offers_made_of_noise_are_refused_in_words() {
+fn f11_offers_made_of_noise_are_refused_in_words() {
     let mut w = World::new(4);
     let amy = w.publish("amy");
     let good = w.clients[amy].answer.clone();
@@ -134,7 +134,7 @@ fn sps(wide: u32, high: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_picture_of_sixteen_thousand_pixels_reaches_neither_tap_nor_viewer() {
+fn f13_a_picture_of_sixteen_thousand_pixels_reaches_neither_tap_nor_viewer() {
     for (side, fits) in [(40, true), (1024, false)] {
         let mut w = World::new(5);
         let amy = w.publish("amy");

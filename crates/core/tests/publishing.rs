@@ -80,7 +80,7 @@ fn the_watermark_never_passes_a_frame_that_is_still_to_come() {
 }
 
 #[test]
-fn pictures_survive_five_percent_of_loss_by_retransmission() {
+fn f10_pictures_survive_five_percent_of_loss_by_retransmission() {
     let mut w = World::new(4);
     let amy = w.publish("amy");
     w.connect(amy);
@@ -99,7 +99,7 @@ fn pictures_survive_five_percent_of_loss_by_retransmission() {
 }
 
 #[test]
-fn a_key_frame_is_asked_for_at_once_and_twice_a_second_until_it_comes() {
+fn r_key_1_a_key_frame_is_asked_for_at_once_and_twice_a_second_until_it_comes() {
     let mut w = World::new(5);
     let amy = w.publish("amy");
     w.connect(amy);

@@ -247,7 +247,7 @@ fn an_undecided_reader_does_not_hold_a_track_for_ever() {
 }
 
 #[test]
-fn acknowledged_frames_go_but_warm_up_stays() {
+fn r_lost_3_acknowledged_frames_go_but_warm_up_stays() {
     let mut b = Bench::new(ROOMY);
     b.logs.open(0, R, spec("task", true));
     b.logs.read(0, R, SOUND, -1, 0).unwrap();
@@ -278,7 +278,7 @@ fn nothing_unsent_can_be_acknowledged() {
 }
 
 #[test]
-fn a_reader_that_comes_back_goes_on_behind_a_preroll() {
+fn r_lost_3_a_reader_that_comes_back_goes_on_behind_a_preroll() {
     let mut b = Bench::new(ROOMY);
     b.logs.open(0, R, spec("task", true));
     b.logs.read(0, R, SOUND, -1, 0).unwrap();

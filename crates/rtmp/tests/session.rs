@@ -331,7 +331,7 @@ fn the_server_ends_it() {
 }
 
 #[test]
-fn a_stalled_handshake_ends_in_ten_seconds() {
+fn f12_a_stalled_handshake_ends_in_ten_seconds() {
     let mut session = Session::new(0, false);
     session.input(5 * S, &[3, 0, 0]);
     assert_eq!(session.deadline(), Some(HANDSHAKE_NS));
@@ -373,7 +373,7 @@ fn media_before_the_word_is_bounded_and_dropped() {
 }
 
 #[test]
-fn hostile_bytes_end_the_connection() {
+fn f12_hostile_bytes_end_the_connection() {
     let nested: Vec<u8> = [
         &[2, 0, 1, b'x', 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
         &[3, 0, 1, b'a'].repeat(10_000),

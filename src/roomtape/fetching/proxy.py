@@ -16,13 +16,16 @@ import ipaddress
 import re
 import secrets
 import socket
+import ssl
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import aiohttp
 import structlog
 from aiohttp.abc import AbstractResolver
+from yarl import URL
 
 from roomtape.fetching.guard import AddressRefused, Guard, GuardedResolver, check_port
 from roomtape.secret import Secret
@@ -34,6 +37,7 @@ HEAD_LIMIT_BYTES = 32 * 1024
 CHUNK_BYTES = 64 * 1024
 TROUBLES_KEPT = 1000
 LINGER_S = 2.0
+ASK_BYTES = 1 << 20
 _METHOD = re.compile(r"[A-Z]{1,16}")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
 _HOP_BY_HOP = frozenset(
@@ -116,6 +120,29 @@ class EgressProxy:
         True: the guard refused it. The text may be shown to a tenant.
         """
         return self._troubles.get((host.lower(), port))
+
+    async def ask(
+        self, method: str, url: str, headers: Mapping[str, str], ca_pem: bytes = b""
+    ) -> tuple[int, bytes]:
+        """Make one request without a body by the same rules; returns status and body.
+
+        At most `ASK_BYTES` are read, nothing is followed. Raises OSError, a TimeoutError among them.
+        """
+        context = await asyncio.to_thread(_tls, ca_pem) if url.startswith("https:") else True
+        limits = self._limits
+        try:
+            async with (
+                asyncio.timeout(limits.connect_s + limits.idle_s),
+                aiohttp.ClientSession(
+                    connector=self._guard.connector(), trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
+                ) as session,
+                session.request(
+                    method, URL(url, encoded=True), headers=headers, allow_redirects=False, ssl=context
+                ) as answer,
+            ):
+                return answer.status, await answer.content.read(ASK_BYTES)
+        except (aiohttp.ClientError, ValueError) as error:
+            raise OSError(type(error).__name__) from error
 
     # --- one connection ---------------------------------------------------------------------------
 
@@ -397,6 +424,14 @@ def _joined(first: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
 
 def _basic(token: Secret) -> bytes:
     return b"Basic " + base64.b64encode(f"{USER}:{token.reveal()}".encode())
+
+
+def _tls(ca_pem: bytes) -> ssl.SSLContext:
+    """What the machine trusts, and these authorities besides. Reads files: for a thread."""
+    context = ssl.create_default_context()
+    if ca_pem:
+        context.load_verify_locations(cadata=ca_pem.decode("ascii"))
+    return context
 
 
 def _is_loopback(host: str) -> bool:

@@ -36,6 +36,7 @@ from roomtape.recording.errors import (
 from roomtape.recording.finalising import Finalising
 from roomtape.recording.lifecycle import Lifecycle
 from roomtape.recording.playlists import Playlists, read_playlists
+from roomtape.recording.probing import Probing
 from roomtape.recording.spec import (
     FORMAT_OF_MEDIA_TYPE,
     SINGLE_STREAM,
@@ -81,6 +82,7 @@ _STATUS: dict[str, Status] = {"idle": "Idle", "in_progress": "InProgress"}
 class UploadRules:
     max_age_s: float = 604_800.0
     concurrency: int = 8
+    probe: bool = False  # put and delete one byte in a task's bucket when it begins
 
 
 class RecordingService:
@@ -113,6 +115,7 @@ class RecordingService:
         self._spool = spool
         self._workers = workers
         self._destinations = Destinations(db, sealer, buckets, remote, library.store)
+        self._probing = Probing(db, clock, self._destinations, buckets, spool) if upload.probe else None
         self._playlists = Playlists(db)
         self._node_id = node_id
         self._boot_id = boot_id
@@ -162,6 +165,8 @@ class RecordingService:
     async def close(self) -> None:
         """Stop working; everything goes on after the next start."""
         await self._automatic.end()
+        if self._probing is not None:
+            await self._probing.end()
         for part in (self._life, self._delivery, self._uploads, self._ledger):
             part.end()
         if self._running:
@@ -290,6 +295,8 @@ class RecordingService:
         self._rooms.robot_enters(task.room, spec.robot)
         self._life.begin(task)
         log.info("task_created", task_id=task.task_id, room=task.room.key, robot=spec.robot)
+        if self._probing is not None:
+            self._probing.begin(task)
         return task.task_id
 
     async def set_automatic(self, spec: RecordingSpec) -> None:

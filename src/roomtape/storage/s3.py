@@ -15,6 +15,7 @@ import functools
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -29,6 +30,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from roomtape.secret import Secret
+from roomtape.storage.s3_leftovers import Asks, abort_unfinished
 from roomtape.storage.stores import CHUNK_BYTES, ObjectStore, Proof, StoreError
 
 log = structlog.get_logger(__name__)
@@ -95,7 +97,7 @@ class S3Rules:
     request_s: float = 1200.0  # the proxy ends what stands still much earlier
 
 
-class Egress(Protocol):
+class Egress(Asks, Protocol):
     """The way out."""
 
     @property
@@ -175,6 +177,20 @@ class S3Stores:
     def trouble(self, host: str, port: int) -> tuple[bool, str] | None:
         return self._egress.trouble(host, port)
 
+    async def abort_unfinished(self, place: S3Place, endpoint: str, virtual: bool, key: str) -> None:
+        """Take away the parts that a dead server left under that key; a store may refuse to tell of them."""
+        bucket_url = endpoint if virtual else f"{endpoint}/{place.bucket}"
+        try:
+            aborted = await abort_unfinished(
+                self._egress, bucket_url, key, region=place.region, access_key=place.access_key,
+                secret_key=place.secret_key, now_s=time.time(), ca_pem=self._rules.ca_pem,
+            )  # fmt: skip
+        except OSError as error:
+            log.info("unfinished_uploads_unknown", bucket=place.bucket, reason=type(error).__name__)
+            return
+        if aborted:
+            log.warning("unfinished_uploads_aborted", bucket=place.bucket, count=aborted)
+
 
 class _Bucket:
     """ObjectStore of one tenant's bucket."""
@@ -234,6 +250,7 @@ class _Bucket:
         part_bytes = max(rules.part_bytes, -(-size // 10_000))
         async with self._stores.large:
             expected = await asyncio.to_thread(_md5_of_parts, path, part_bytes, md5)
+            await self._stores.abort_unfinished(self._place, self._endpoint, self._virtual, key)
             client = await self._client("parts", retries=3, checksum=checksum)
             sent = await self._ask(
                 key,

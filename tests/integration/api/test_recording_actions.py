@@ -450,7 +450,7 @@ async def test_recording_may_be_switched_off(api: Stand) -> None:
     assert (await create(api)).code == "OK"
 
 
-async def test_too_many_tasks_is_restricted_concurrency(api: Stand) -> None:
+async def test_r_cap_2_too_many_tasks_is_restricted_concurrency(api: Stand) -> None:
     api.recording.max_tasks = 1
     assert (await create(api)).code == "OK"
     assert (await create(api, RoomId="other")).code == "FailedOperation.RestrictedConcurrency"

@@ -17,7 +17,7 @@ async def signed(api: Stand, **changes: Any) -> tuple[dict[str, str], bytes]:
     return api.headers(CREATE, body, **changes), body
 
 
-async def test_two_identical_creates_are_one_task_with_two_request_ids(api: Stand) -> None:
+async def test_f16_two_identical_creates_are_one_task_with_two_request_ids(api: Stand) -> None:
     headers, body = await signed(api)
     first = await api.send("POST", headers, body)
     second = await api.send("POST", headers, body)
@@ -46,7 +46,7 @@ async def test_an_unsigned_body_still_tells_requests_apart(api: Stand) -> None:
     assert await api.recording.count() == 2
 
 
-async def test_the_action_is_part_of_a_request_though_it_is_not_signed(api: Stand) -> None:
+async def test_f16_the_action_is_part_of_a_request_though_it_is_not_signed(api: Stand) -> None:
     task_id = (await api.call(CREATE, await api.create_request())).response["TaskId"]
     body = json.dumps({"SdkAppId": api.app.sdk_app_id, "TaskId": task_id}).encode()
     headers = api.headers("ModifyCloudRecording", body)
@@ -57,14 +57,14 @@ async def test_the_action_is_part_of_a_request_though_it_is_not_signed(api: Stan
     assert state.response["Status"] == "Exited"
 
 
-async def test_twins_that_come_together_are_one_task(api: Stand) -> None:
+async def test_f16_twins_that_come_together_are_one_task(api: Stand) -> None:
     headers, body = await signed(api)
     answers = await asyncio.gather(*(api.send("POST", headers, body) for _ in range(5)))
     assert len({answer.response["TaskId"] for answer in answers}) == 1
     assert await api.recording.count() == 1
 
 
-async def test_an_error_is_not_kept_the_repeat_acts(api: Stand) -> None:
+async def test_f16_an_error_is_not_kept_the_repeat_acts(api: Stand) -> None:
     headers, body = await signed(api)
     api.recording.max_tasks = 0
     assert (await api.send("POST", headers, body)).code == "FailedOperation.RestrictedConcurrency"

@@ -95,14 +95,14 @@ async def test_the_status_is_what_counts(poster: HttpPoster, status: int) -> Non
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_no_redirect_is_followed(poster: HttpPoster, status: int) -> None:
+async def test_f8_no_redirect_is_followed(poster: HttpPoster, status: int) -> None:
     async with receiving(answer("200 OK")) as target:
         async with receiving(answer(f"{status} Moved\r\nLocation: {target.url}")) as receiver:
             assert await poster.post(receiver.url, b"{}", {}) == status
         assert target.requests == []
 
 
-async def test_of_an_endless_reply_little_is_read(poster: HttpPoster) -> None:
+async def test_f8_of_an_endless_reply_little_is_read(poster: HttpPoster) -> None:
     """The receiver's write fails once the connection is cut; buffers of both ends lie between."""
     cut = asyncio.Event()
     written = 0
@@ -125,7 +125,7 @@ async def test_of_an_endless_reply_little_is_read(poster: HttpPoster) -> None:
     assert written < REPLY_LIMIT_BYTES + 16 * 1024 * 1024  # what the kernel may hold on loopback
 
 
-async def test_a_reply_that_drips_holds_nobody_up_and_is_cut() -> None:
+async def test_f8_a_reply_that_drips_holds_nobody_up_and_is_cut() -> None:
     clock = ManualClock()
     poster = HttpPoster(clock, Guard(allow_loopback=True).connector())
     ended = asyncio.Event()
@@ -146,7 +146,7 @@ async def test_a_reply_that_drips_holds_nobody_up_and_is_cut() -> None:
     await poster.close()
 
 
-async def test_silence_is_ended_by_cancelling(poster: HttpPoster) -> None:
+async def test_f8_silence_is_ended_by_cancelling(poster: HttpPoster) -> None:
     clock = ManualClock()
     ended = asyncio.Event()
 
@@ -165,14 +165,14 @@ async def test_silence_is_ended_by_cancelling(poster: HttpPoster) -> None:
         await ended.wait()  # the connection is closed, not leaked
 
 
-async def test_a_closed_port_is_told_as_such(poster: HttpPoster) -> None:
+async def test_f8_a_closed_port_is_told_as_such(poster: HttpPoster) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         with pytest.raises(PostFailed, match="cannot connect"):
             await poster.post(f"http://127.0.0.1:{reserved.getsockname()[1]}/", b"{}", {})
 
 
-async def test_a_name_that_does_not_exist(poster: HttpPoster) -> None:
+async def test_f8_a_name_that_does_not_exist(poster: HttpPoster) -> None:
     with pytest.raises(PostFailed, match="cannot be resolved"):
         await poster.post("http://no-such-host.invalid/", b"{}", {})
 
@@ -233,7 +233,7 @@ def _certificate(directory: Path, days: int) -> Path:
 
 
 @pytest.mark.parametrize("days", [-1, 30], ids=["expired", "unknown-issuer"])
-async def test_a_certificate_that_proves_nothing_is_refused(
+async def test_f8_a_certificate_that_proves_nothing_is_refused(
     poster: HttpPoster, tmp_path: Path, days: int
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -54,7 +54,7 @@ def namespace() -> Iterator[Path]:
         ip("link", "del", OUTSIDE, check=False)
 
 
-async def test_a_browser_without_udp_plays_over_tcp(namespace: Path) -> None:
+async def test_r_nat_1_a_browser_without_udp_plays_over_tcp(namespace: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="rt") as directory:
         async with staged(Path(directory), host=SERVER_IP) as stage, async_playwright() as playwright:
             publisher = await stage.publisher(stage.whip(ROOM, "amy"), "--seconds", "60")

@@ -49,7 +49,7 @@ async def test_a_taken_port_is_an_error_that_names_it() -> None:
                 MediaCore.start(News(), boot_id="b", tap_path=other, webrtc_port=port)
 
 
-async def test_what_is_advertised_is_in_the_answer() -> None:
+async def test_r_nat_2_what_is_advertised_is_in_the_answer() -> None:
     with tempfile.TemporaryDirectory(prefix="rt") as directory:
         async with staged(Path(directory), advertise=["203.0.113.7"]) as stage, connection() as peer:
             peer.addTrack(AudioStreamTrack())

@@ -12,7 +12,7 @@ JUMPS = ["wrap", "zero", "reset", "backward", "eighthours"]
 
 
 @pytest.mark.parametrize("user", [*REPORTS, *JUMPS])
-def test_sound_and_picture_stay_together(storm: dict[str, Recorded], user: str) -> None:
+def test_r_sync_1_sound_and_picture_stay_together(storm: dict[str, Recorded], user: str) -> None:
     offsets = sorted(storm[user].measured.av_offsets_s)
     assert len(offsets) >= LONG_S - 1
     assert abs(offsets[len(offsets) // 2]) <= MEDIAN_S
@@ -20,7 +20,7 @@ def test_sound_and_picture_stay_together(storm: dict[str, Recorded], user: str) 
 
 
 @pytest.mark.soak  # on a busy machine the sound is sometimes half a second off for good: docs/reliability.md
-def test_reports_that_are_all_wrong_are_given_up(storm: dict[str, Recorded]) -> None:
+def test_r_sync_1_reports_that_are_all_wrong_are_given_up(storm: dict[str, Recorded]) -> None:
     # Two reports that differ from the one believed are needed, a second apart: sound is right after 4 s.
     seen = storm["zeroreports"].measured
     late = [beep for beep in seen.beeps_s if beep > 5]
@@ -40,7 +40,7 @@ def test_loss_does_not_move_sound_against_picture(storm: dict[str, Recorded], us
 
 
 @pytest.mark.parametrize("user", [*REPORTS, *JUMPS])
-def test_every_picture_is_there_and_no_jump_makes_the_file_longer(storm: dict[str, Recorded], user: str) -> None:
+def test_r_ts_1_r_ts_2_every_picture_is_there_and_no_jump_makes_the_file_longer(storm: dict[str, Recorded], user: str) -> None:
     seen = storm[user]
     assert seen.pictures.numbers == list(range(seen.sent["sent_pictures"]))
     assert seen.measured.duration_s == pytest.approx(seen.sent["sent_pictures"] / 30, abs=0.15)

@@ -14,7 +14,7 @@ PROBING = "Could not find codec parameters"  # FFmpeg looks at 5 s only; the pic
     ("user", "percent", "least"),
     [("loss1", 1, 0.999), ("loss5", 5, 0.995), ("bursts5", 5, 0.995), ("loss10", 10, 0.98), ("loss20", 20, 0.90)],
 )
-def test_pictures_are_stored_under_loss_with_retransmission(
+def test_f10_g17_pictures_are_stored_under_loss_with_retransmission(
     storm: dict[str, Recorded], user: str, percent: float, least: float
 ) -> None:
     seen = storm[user]
@@ -34,7 +34,7 @@ def test_whatever_happened_the_file_decodes_without_complaint(storm: dict[str, R
     assert seen.measured.audio_gaps_s == []
 
 
-def test_doubled_and_reordered_datagrams_change_nothing(storm: dict[str, Recorded]) -> None:
+def test_f10_doubled_and_reordered_datagrams_change_nothing(storm: dict[str, Recorded]) -> None:
     seen = storm["unruly"]
     assert seen.link is not None
     assert min(seen.link["up"]["doubled"], seen.link["up"]["reordered"]) > 100
@@ -44,7 +44,7 @@ def test_doubled_and_reordered_datagrams_change_nothing(storm: dict[str, Recorde
     assert len(seen.pictures.numbers) == seen.sent["sent_pictures"] - seen.pictures.numbers[0]
 
 
-def test_after_a_cut_cable_the_same_file_goes_on_in_its_place(storm: dict[str, Recorded]) -> None:
+def test_r_rec_1_after_a_cut_cable_the_same_file_goes_on_in_its_place(storm: dict[str, Recorded]) -> None:
     seen = storm["cut"]
     assert seen.link is not None
     assert seen.link["up"]["lost"] > 100

@@ -9,7 +9,7 @@ import pytest
 from tests.integration.network.scenes import LONG_S, SCENES, Recorded
 
 
-def test_without_an_idr_there_is_sound_and_no_inter_frame(storm: dict[str, Recorded]) -> None:
+def test_f14_r_key_2_without_an_idr_there_is_sound_and_no_inter_frame(storm: dict[str, Recorded]) -> None:
     seen = storm["withheld"]
     assert seen.sent["sent_pictures"] > 300, "inter frames were sent all the time"
     assert seen.pictures.numbers == list(range(180, seen.pictures.numbers[-1] + 1))
@@ -22,7 +22,7 @@ def test_without_an_idr_there_is_sound_and_no_inter_frame(storm: dict[str, Recor
     assert 10 <= seen.sent["keyframe_requests"] <= 2 * LONG_S + 2
 
 
-def test_the_size_changes_within_one_file_and_every_picture_is_there(storm: dict[str, Recorded]) -> None:
+def test_f30_r_res_1_the_size_changes_within_one_file_and_every_picture_is_there(storm: dict[str, Recorded]) -> None:
     seen = storm["sizes"]
     assert seen.pictures.numbers == list(range(seen.sent["sent_pictures"]))
     series = SCENES["sizes"].sizes

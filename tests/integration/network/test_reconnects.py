@@ -28,7 +28,7 @@ def check(seen: Recorded, reconnects: int) -> None:
         assert at - times[0] == pytest.approx((number - numbers[0]) * FRAME_S, abs=0.1)
 
 
-def test_a_user_who_comes_back_goes_on_in_the_same_file(storm: dict[str, Recorded]) -> None:
+def test_f26_r_rec_1_a_user_who_comes_back_goes_on_in_the_same_file(storm: dict[str, Recorded]) -> None:
     seen = storm["reconnects"]
     check(seen, LONG_S // 3 - 1)
     assert len(seen.measured.beeps_s) >= LONG_S - 2
@@ -43,7 +43,7 @@ def receiver() -> Iterator[CallbackReceiver]:
 
 @pytest.mark.soak
 @pytest.mark.parametrize(("count", "every_s", "vanish"), [(30, 2.0, False), (30, 2.0, True), (200, 3.0, False)])
-def test_many_reconnects_are_one_recording(
+def test_f26_r_rec_1_many_reconnects_are_one_recording(
     bots: None, receiver: CallbackReceiver, tmp_path: Path, count: int, every_s: float, vanish: bool
 ) -> None:
     media = Media(tmp_path)

@@ -114,7 +114,7 @@ def test_dev_json_tells_the_real_ports_to_its_owner_only_and_goes_at_the_end(
     assert not (one.data / "dev.json").exists()
 
 
-def test_a_killed_worker_is_reaped_before_its_successor_starts(tree: Callable[..., Tree]) -> None:
+def test_f1_a_killed_worker_is_reaped_before_its_successor_starts(tree: Callable[..., Tree]) -> None:
     one = tree()
     one.ready()
     old = ask(one.run, cmd="kill_worker", index=1)["pid"]
@@ -124,7 +124,7 @@ def test_a_killed_worker_is_reaped_before_its_successor_starts(tree: Callable[..
     assert old not in one.pids("worker")
 
 
-def test_a_killed_server_comes_back_and_dev_json_is_not_touched(tree: Callable[..., Tree]) -> None:
+def test_f2_a_killed_server_comes_back_and_dev_json_is_not_touched(tree: Callable[..., Tree]) -> None:
     one = tree()
     one.ready()
     before = (one.data / "dev.json").stat()
@@ -134,7 +134,7 @@ def test_a_killed_server_comes_back_and_dev_json_is_not_touched(tree: Callable[.
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-def test_a_worker_that_gives_no_sign_of_life_is_killed_and_replaced(tree: Callable[..., Tree]) -> None:
+def test_f4_a_worker_that_gives_no_sign_of_life_is_killed_and_replaced(tree: Callable[..., Tree]) -> None:
     one = tree()
     one.ready()
     frozen = one.pids("worker")[0]
@@ -146,7 +146,7 @@ def test_a_worker_that_gives_no_sign_of_life_is_killed_and_replaced(tree: Callab
     assert not Path("/proc", str(frozen)).exists()
 
 
-def test_a_worker_above_its_memory_limit_is_replaced(tree: Callable[..., Tree]) -> None:
+def test_f3_r_lost_4_a_worker_above_its_memory_limit_is_replaced(tree: Callable[..., Tree]) -> None:
     one = tree()
     one.ready()
     (one.run / "worker.fat").write_text("250")
@@ -159,7 +159,7 @@ def test_a_worker_above_its_memory_limit_is_replaced(tree: Callable[..., Tree]) 
     assert first != int(heavy)
 
 
-def test_the_server_ends_before_the_workers_are_told(tree: Callable[..., Tree]) -> None:
+def test_f3_r_drain_1_the_server_ends_before_the_workers_are_told(tree: Callable[..., Tree]) -> None:
     one = tree()
     one.ready()
     assert one.end() == 0
@@ -169,7 +169,7 @@ def test_the_server_ends_before_the_workers_are_told(tree: Callable[..., Tree]) 
     assert min(told) > server_end
 
 
-def test_children_that_do_not_listen_are_killed_after_ten_seconds(tree: Callable[..., Tree]) -> None:
+def test_f3_r_drain_1_children_that_do_not_listen_are_killed_after_ten_seconds(tree: Callable[..., Tree]) -> None:
     one = tree()
     (one.run / "worker.deaf").touch()
     one.ready()
@@ -178,7 +178,7 @@ def test_children_that_do_not_listen_are_killed_after_ten_seconds(tree: Callable
     assert not any(Path("/proc", str(pid)).exists() for pid in pids)
 
 
-def test_a_second_signal_ends_everything_at_once(tree: Callable[..., Tree]) -> None:
+def test_f3_r_drain_1_a_second_signal_ends_everything_at_once(tree: Callable[..., Tree]) -> None:
     one = tree()
     (one.run / "server.deaf").touch()
     one.ready()

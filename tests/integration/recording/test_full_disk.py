@@ -53,7 +53,7 @@ def small(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_open_piece_can_be_made_of_the_reserve_and_recording_goes_on(small: Path) -> None:
+def test_f5_r_disk_2_an_open_piece_can_be_made_of_the_reserve_and_recording_goes_on(small: Path) -> None:
     result = in_small_file_system(small, "fill_and_free")
     assert result.returncode == 0, result.stderr
 

@@ -28,7 +28,7 @@ sound = junk | st.sampled_from(GOOD_SOUND)
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(picture, max_size=30), st.lists(sound, max_size=30))
-def test_any_bytes_become_pieces_and_at_most_one_file(
+def test_f13_any_bytes_become_pieces_and_at_most_one_file(
     pictures: list[tuple[bytes, bool]], sounds: list[bytes]
 ) -> None:
     """One frame of nonsense must not cost the rest of the call."""

@@ -134,7 +134,7 @@ def test_counters_begin_anew_after_a_discontinuity(tmp_path: Path) -> None:
     assert len(seen.pictures) == 120
 
 
-def test_a_file_that_is_not_what_was_meant_never_gets_its_name(
+def test_r_disk_3_a_file_that_is_not_what_was_meant_never_gets_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tape = Tape(tmp_path, sound=aac_beeps(1))

@@ -88,7 +88,7 @@ async def test_who_is_refused(door: Door) -> None:
     assert (without.status, (await without.json())["code"]) == (403, -100006)
 
 
-async def test_offers_that_make_no_session(door: Door) -> None:
+async def test_f11_offers_that_make_no_session(door: Door) -> None:
     assert (await door.offer(door.pub(), body="no sdp")).status == 400
     assert (await door.offer(door.pub(), body="v=0" + "x" * 70_000)).status == 400
     assert (await door.offer(door.sub(), user="eve")).status == 404  # nobody publishes

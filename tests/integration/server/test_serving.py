@@ -108,7 +108,7 @@ async def test_a_client_that_says_nothing_is_closed(port: int) -> None:
     assert took >= HEADER_S
 
 
-async def test_a_header_that_never_ends_is_closed(port: int) -> None:
+async def test_f19_a_header_that_never_ends_is_closed(port: int) -> None:
     heard, took = await _answer(port, b"GET / HTTP/1.1\r\nHost: x\r\n")
     assert heard.startswith(b"HTTP/1.1 408 ")
     assert took >= HEADER_S
@@ -198,7 +198,7 @@ def _pong(payload: bytes) -> bytes:
     return bytes([0x80 | PONG, 0x80 | len(payload), 0, 0, 0, 0]) + payload  # masked by zeros
 
 
-async def test_a_websocket_without_pong_is_closed_and_one_with_lives(port: int, connect: Connect) -> None:
+async def test_f19_a_websocket_without_pong_is_closed_and_one_with_lives(port: int, connect: Connect) -> None:
     before = refused("silent_websocket")
     reader, writer = await connect(port)
     await _upgraded((reader, writer))

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from roomtape.clock import ManualClock
+from roomtape.console import reading
 from roomtape.control.messages import Assign, Finalise, PieceCommitted, StoppedCommitted
 from roomtape.recording import spec as formats
 from roomtape.recording.service import UploadRules
@@ -249,7 +250,7 @@ async def test_f6_slow_answers_are_waited_for(server: Stage, faulty: FaultyS3, b
     assert await job.payloads(308) == []
 
 
-async def test_f6_two_hours_down_and_the_backlog_drains(
+async def test_g18_f6_two_hours_down_and_the_backlog_drains(
     server: Stage, faulty: FaultyS3, bucket: str, clock: ManualClock
 ) -> None:
     job = await begin(server, faulty, bucket)
@@ -325,6 +326,31 @@ async def test_r_up_2_what_fails_for_its_whole_time_is_kept_and_the_task_goes(
         assert job.local(piece.name)
         assert await job.payloads(305) == [{"status": 1}]
         assert await server.count(uploads, uploads.c.state == "given_up") == 1
+
+
+@pytest.mark.parametrize("fault", [None, EXPIRED], ids=["a good key", "an expired key"])
+async def test_r_up_3_a_byte_put_and_deleted_tells_at_the_start_whether_the_bucket_is_good(
+    db: Database, clock: ManualClock, tmp_path: Path, faulty: FaultyS3, bucket: str, fault: Answer | None
+) -> None:
+    faulty.fault = lambda _request: fault
+    async with stage(db, clock, tmp_path, upload=UploadRules(probe=True)) as server:
+        probed = asyncio.Event()
+        begin_probing = server.recording._probing.begin
+        server.recording._probing.begin = lambda task: begin_probing(task, probed.set)
+        job = await begin(server, faulty, bucket)
+        await asyncio.wait_for(probed.wait(), PATIENCE_S)
+        found = await reading.recording(db, job.task_id)
+        assert found is not None
+        noted = [note["text"] for note in found["notes"] if note["kind"] == "store_refuses"]
+        if fault is None:
+            assert [r.method for r in faulty.requests] == ["PUT", "DELETE"]
+            assert faulty.requests[0].headers["content-length"] == "1"
+            assert noted == []
+        else:
+            assert len(noted) == 1
+            assert noted[0].startswith("ExpiredToken: ")
+        assert job.stored() == {}
+        assert await job.payloads(308) == []
 
 
 async def test_r_up_4_forty_five_uploads_at_once_finish(

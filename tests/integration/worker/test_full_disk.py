@@ -20,7 +20,7 @@ FILLER = b"\x00\x00\x00\x01\x0c" + b"\xff" * 2500 + b"\x80"  # a filler NAL unit
 LONG_S = 30
 
 
-def test_a_full_disk_loses_nothing_and_recording_goes_on_when_pieces_leave(tmp_path: Path) -> None:
+def test_f5_a_full_disk_loses_nothing_and_recording_goes_on_when_pieces_leave(tmp_path: Path) -> None:
     mount = ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", str(tmp_path)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("no mount namespaces for this user")

@@ -100,7 +100,7 @@ def finish(rig: Rig, long_s: float) -> None:
 
 
 @pytest.mark.parametrize("merged", [True, False])
-def test_random_kills_lose_and_double_nothing(rig: Callable[..., Rig], merged: bool) -> None:
+def test_f1_r_lost_3_random_kills_lose_and_double_nothing(rig: Callable[..., Rig], merged: bool) -> None:
     seed = int(os.environ.get("ROOMTAPE_KILL_SEED", random.SystemRandom().randrange(1 << 32)))
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -176,7 +176,7 @@ def test_kept_aac_and_transcoded_vp8_survive_kills_as_well(rig: Callable[..., Ri
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_death_at_a_named_point_loses_and_doubles_nothing(rig: Callable[..., Rig], point: str) -> None:
+def test_f1_death_at_a_named_point_loses_and_doubles_nothing(rig: Callable[..., Rig], point: str) -> None:
     it = rig(av_merge=1)
     faults = it.data_dir / "faults"
     faults.mkdir()

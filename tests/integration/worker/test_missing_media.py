@@ -36,7 +36,7 @@ SILENT_BYTES = 40  # what codes silence may be the same by chance
 SBR_24_TO_48 = bytes.fromhex("2b118800")  # AudioSpecificConfig: SBR, 24 kHz, stereo, 48 kHz, LC
 
 
-def test_a_muted_microphone_is_silence_not_a_cut(inline: Callable[..., Inline]) -> None:
+def test_r_gap_1_a_muted_microphone_is_silence_not_a_cut(inline: Callable[..., Inline]) -> None:
     it = inline()
     sound = opus_beeps(16)
     it.start()
@@ -94,7 +94,7 @@ def test_merged_sound_that_went_away_is_silence_while_the_picture_goes_on(
 
 
 @pytest.mark.parametrize(("away_s", "marked"), [(4, False), (40, True)])
-def test_merged_absence_is_filled_at_most_max_idle_time(
+def test_r_gap_3_merged_absence_is_filled_at_most_max_idle_time(
     inline: Callable[..., Inline], away_s: int, marked: bool
 ) -> None:
     it = inline(av_merge=1)
@@ -117,7 +117,7 @@ def test_merged_absence_is_filled_at_most_max_idle_time(
     assert max(map(abs, seen.av_offsets_s)) < 0.045
 
 
-def test_a_picture_published_before_create_begins_with_the_first_idr_after_it(
+def test_r_key_2_a_picture_published_before_create_begins_with_the_first_idr_after_it(
     inline: Callable[..., Inline],
 ) -> None:
     it = inline()
@@ -146,7 +146,7 @@ def test_without_an_idr_in_a_second_the_held_one_begins_if_it_may(
     assert it.of("amy", "main", "video")[0].start_ns == pytest.approx(start_s * 1e9, abs=5e7)
 
 
-def test_a_change_of_size_begins_a_piece_after_a_mark(inline: Callable[..., Inline]) -> None:
+def test_f30_r_res_1_a_change_of_size_begins_a_piece_after_a_mark(inline: Callable[..., Inline]) -> None:
     it = inline()
     it.start()
     small, large = h264_flashes(4), h264_flashes(4, width=320, height=192, start_s=4.0)
@@ -622,7 +622,7 @@ def test_only_the_first_users_have_a_place_and_a_leaver_s_goes_to_the_next(
     assert users["c"].start_ns == pytest.approx(3e9, abs=6e8)
 
 
-def test_a_clock_that_jumps_is_placed_anew_and_told_once(inline: Callable[..., Inline]) -> None:
+def test_r_ts_1_a_clock_that_jumps_is_placed_anew_and_told_once(inline: Callable[..., Inline]) -> None:
     it = inline()
     it.start()
     hour_s = 3600

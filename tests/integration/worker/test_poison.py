@@ -19,7 +19,7 @@ class Died(BaseException):
     """Stands for a signal that nothing can catch."""
 
 
-def test_a_frame_that_kills_each_time_is_left_out_and_told(
+def test_f13_r_lost_5_a_frame_that_kills_each_time_is_left_out_and_told(
     inline: Callable[..., Inline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = SoundDecoder.decode

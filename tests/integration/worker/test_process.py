@@ -131,7 +131,7 @@ def test_it_beats_each_second_and_says_how_much_it_holds(rig: Callable[..., Rig]
     assert (hello.index, hello.pid) == (3, it.process.pid)
 
 
-def test_drain_ends_the_stretch_and_the_process(rig: Callable[..., Rig]) -> None:
+def test_r_drain_1_drain_ends_the_stretch_and_the_process(rig: Callable[..., Rig]) -> None:
     it = rig()
     sources = publish(it)
     it.start_worker()
@@ -158,7 +158,7 @@ def test_a_task_that_cannot_be_opened_does_not_disturb_the_worker(rig: Callable[
     assert len(it.server.pieces) == 2
 
 
-def test_an_older_epoch_writes_nothing_more(rig: Callable[..., Rig]) -> None:
+def test_f4_an_older_epoch_writes_nothing_more(rig: Callable[..., Rig]) -> None:
     it = rig()
     sources = publish(it)
     it.start_worker()

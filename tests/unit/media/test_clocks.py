@@ -34,7 +34,7 @@ def test_contiguous_packets_lie_contiguously_whatever_capture_jitters() -> None:
 
 
 @pytest.mark.parametrize("ppm", [100, -100])
-def test_two_hours_of_a_skewed_crystal_stay_within_20_ms(ppm: int) -> None:
+def test_g2_two_hours_of_a_skewed_crystal_stay_within_20_ms(ppm: int) -> None:
     clock = SoundClock(RATE, RATE)
     packets = 2 * 3600 * 50
     places = play(clock, packets, skew=ppm / 1e6)
@@ -44,7 +44,7 @@ def test_two_hours_of_a_skewed_crystal_stay_within_20_ms(ppm: int) -> None:
     assert all(a[0] + a[1] == b[0] for a, b in pairwise(places))
 
 
-def test_a_late_report_moves_sound_by_half_a_percent_at_most() -> None:
+def test_r_sync_1_r_sync_3_a_late_report_moves_sound_by_half_a_percent_at_most() -> None:
     clock = SoundClock(RATE, RATE)
     play(clock, 50)
     places = play(clock, 3000, shift=-9600, first=50)  # 200 ms earlier from now on
@@ -60,7 +60,7 @@ def test_what_is_missing_keeps_its_place() -> None:
     assert place.pos == 60 * PACKET
 
 
-def test_sound_that_stood_still_goes_on_at_its_capture_time() -> None:
+def test_r_gap_2_sound_that_stood_still_goes_on_at_its_capture_time() -> None:
     clock = SoundClock(RATE, RATE)
     play(clock, 10)
     place = clock.place(10 * PACKET, PACKET, 10 * PACKET + 3 * RATE)
@@ -68,7 +68,7 @@ def test_sound_that_stood_still_goes_on_at_its_capture_time() -> None:
     assert place.pos == 10 * PACKET + 3 * RATE
 
 
-def test_a_reset_of_pts_is_anchored_anew_and_counted() -> None:
+def test_r_ts_1_a_reset_of_pts_is_anchored_anew_and_counted() -> None:
     clock = SoundClock(RATE, RATE)
     play(clock, 10)
     place = clock.place(123_456_789_000, PACKET, 10 * PACKET)
@@ -124,7 +124,7 @@ def test_picture_dts_always_rise_and_pts_are_never_before_them(rows: list[tuple[
         last = dts_out
 
 
-def test_a_picture_follows_its_sound_by_five_percent() -> None:
+def test_r_sync_1_a_picture_follows_its_sound_by_five_percent() -> None:
     clock = PictureClock(90_000)
     clock.place(0, 0, 0)
     last = 0

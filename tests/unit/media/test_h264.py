@@ -36,7 +36,7 @@ def test_nal_units_lose_start_codes_of_both_lengths_and_zeros_after_them() -> No
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_a_size_or_none(data: bytes) -> None:
+def test_f13_any_bytes_are_a_size_or_none(data: bytes) -> None:
     """Never another error: the bytes come from publishers."""
     size = h264.size(b"\0\0\0\1\x67" + data)
     assert size is None or (0 < size[0] <= 16384 and 0 < size[1] <= 16384)

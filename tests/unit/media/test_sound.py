@@ -115,7 +115,7 @@ def test_silence_fills_what_time_brings_and_late_sound_is_trimmed() -> None:
     assert len(out) * FRAME == pytest.approx(3.0 * RATE, abs=FRAME)
 
 
-def test_hostile_packets_are_silence_and_do_not_stop_the_rest() -> None:
+def test_f13_hostile_packets_are_silence_and_do_not_stop_the_rest() -> None:
     sound = GridSound()
     sound.begin(OPUS)
     chance = random.Random(3)

@@ -76,7 +76,7 @@ HOWS = ["drop", "double", "swap", "sync", "error", "cut"]
 @given(
     st.integers(0, len(DATA) // 188 - 1), st.sampled_from(["drop", "double", "swap", "sync", "error", "cut"])
 )
-def test_damage_to_any_packet_is_seen(place: int, how: str) -> None:
+def test_r_disk_3_damage_to_any_packet_is_seen(place: int, how: str) -> None:
     rows = [bytearray(DATA[at : at + 188]) for at in range(0, len(DATA), 188)]
     pid = (rows[place][1] & 31) << 8 | rows[place][2]
     if how == "sync":

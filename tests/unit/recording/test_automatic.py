@@ -96,7 +96,7 @@ async def test_the_first_upstream_of_a_room_begins_a_recording_from_that_instant
     assert (server.bucket / "auto" / assign.task_id).is_dir()
 
 
-async def test_its_robot_is_nobody_in_the_room(server: Stage) -> None:
+async def test_r_rec_2_its_robot_is_nobody_in_the_room(server: Stage) -> None:
     await switch_on(server)
     worker = ScriptedWorker(server.workers)
     publish(server)

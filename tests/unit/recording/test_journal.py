@@ -60,7 +60,7 @@ def test_a_new_journal_has_nothing_to_recover(tmp_path: Path) -> None:
     assert Journal.open(tmp_path / "task", 1).recovered is None
 
 
-def test_what_was_appended_is_there_for_the_next_epoch(tmp_path: Path) -> None:
+def test_r_lost_1_what_was_appended_is_there_for_the_next_epoch(tmp_path: Path) -> None:
     journal = declared(tmp_path)
     journal.cut(MERGED.key, 0, 0)
     packets = [picture(0), sound(0), picture(1), sound(1)]
@@ -151,7 +151,7 @@ def test_a_head_that_does_not_fit_leaves_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", range(0, 400, 7))
-def test_a_torn_tail_is_cut_to_the_last_whole_batch(tmp_path: Path, kept: int) -> None:
+def test_f21_r_lost_1_a_torn_tail_is_cut_to_the_last_whole_batch(tmp_path: Path, kept: int) -> None:
     journal = declared(tmp_path)
     for index in range(8):
         journal.append([sound(index), picture(index)], {"g": index + 1})
@@ -224,7 +224,7 @@ def test_later_epochs_write_files_of_their_own(tmp_path: Path) -> None:
     assert last.checkpoint == {"g": 2}
 
 
-def test_a_replaced_writer_cannot_open_the_journal(tmp_path: Path) -> None:
+def test_f4_a_replaced_writer_cannot_open_the_journal(tmp_path: Path) -> None:
     journal = declared(tmp_path, epoch=5)
     journal.append([sound(0)], {})
     with pytest.raises(ValueError, match="epoch 5"):

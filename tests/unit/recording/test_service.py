@@ -140,7 +140,7 @@ async def test_secrets_of_a_task_are_nowhere_in_the_clear(server: Stage, tmp_pat
     assert b'"SK"' not in written
 
 
-async def test_stop_is_legal_in_every_state_and_tells_the_worker_once(server: Stage) -> None:
+async def test_r_task_3_stop_is_legal_in_every_state_and_tells_the_worker_once(server: Stage) -> None:
     worker = ScriptedWorker(server.workers)
     task_id = await server.recording.create(server.spec())
     assign = await worker.take(flowing=False)
@@ -171,7 +171,7 @@ async def test_what_a_worker_says_twice_in_one_breath_is_told_once(server: Stage
     assert sorted(await server.types(task_id)) == [301, 302, 303, 304, 305, 307, 310]
 
 
-async def test_a_task_is_exited_for_a_minute_and_then_gone(server: Stage, clock: ManualClock) -> None:
+async def test_r_task_2_a_task_is_exited_for_a_minute_and_then_gone(server: Stage, clock: ManualClock) -> None:
     worker = ScriptedWorker(server.workers)
     task_id = await server.recording.create(server.spec())
     assign = await worker.take(flowing=False)
@@ -250,7 +250,7 @@ async def test_another_robot_in_the_room_disturbs_nobody(server: Stage) -> None:
     assert not worker.waiting(Stop)
 
 
-async def test_idle_in_progress_and_back_after_five_seconds(server: Stage, clock: ManualClock) -> None:
+async def test_r_task_2_idle_in_progress_and_back_after_five_seconds(server: Stage, clock: ManualClock) -> None:
     worker = ScriptedWorker(server.workers)
     task_id = await server.recording.create(server.spec())
 
@@ -334,7 +334,7 @@ async def test_anchors_in_the_room_of_the_other_type_are_named(server: Stage) ->
     assert server.recording.hint(task_id) == ""
 
 
-async def test_a_dead_workers_task_goes_on_with_the_next_epoch(server: Stage) -> None:
+async def test_f1_r_task_1_a_dead_workers_task_goes_on_with_the_next_epoch(server: Stage) -> None:
     worker = ScriptedWorker(server.workers)
     task_id = await server.recording.create(server.spec())
     first = await worker.take()
@@ -369,7 +369,7 @@ async def test_tasks_go_to_the_worker_with_the_fewest(server: Stage) -> None:
         await two.take()
 
 
-async def test_a_message_of_a_former_epoch_is_dropped(server: Stage) -> None:
+async def test_f4_a_message_of_a_former_epoch_is_dropped(server: Stage) -> None:
     worker = ScriptedWorker(server.workers)
     await server.recording.create(server.spec())
     first = await worker.take()
@@ -395,7 +395,7 @@ async def test_a_repeated_piece_is_answered_from_its_row(server: Stage) -> None:
     assert (await server.types(task_id)).count(307) == 1
 
 
-async def test_a_worker_silent_after_the_stop_loses_the_task(server: Stage, clock: ManualClock) -> None:
+async def test_r_task_2_a_worker_silent_after_the_stop_loses_the_task(server: Stage, clock: ManualClock) -> None:
     silent = ScriptedWorker(server.workers, index=0)
     task_id = await server.recording.create(server.spec())
     assign = await silent.take()
@@ -528,7 +528,7 @@ async def test_what_cannot_be_stored_for_its_whole_time_is_given_up_and_kept(
         ]
 
 
-async def test_a_restarted_server_takes_its_tasks_back_after_a_hole(
+async def test_f2_r_lost_2_r_task_1_a_restarted_server_takes_its_tasks_back_after_a_hole(
     db: Database, clock: ManualClock, tmp_path: Path
 ) -> None:
     async with stage(db, clock, tmp_path) as before:

@@ -298,7 +298,7 @@ async def test_a_client_that_says_goodbye_has_left_and_one_that_breaks_was_lost(
     assert (await told(server))[3:] == [(104, "amy", 1), (104, "bob", 2), (102,)]
 
 
-async def test_after_a_restart_members_may_return_for_ninety_seconds(
+async def test_f2_r_sfu_1_after_a_restart_members_may_return_for_ninety_seconds(
     db: Database, clock: ManualClock, tmp_path: Path
 ) -> None:
     async with stage(db, clock, tmp_path) as before:
