@@ -27,6 +27,7 @@ VIDEO_PID, AUDIO_PID = 0x100, 0x101
 ACCESS_UNIT_DELIMITER = b"\x00\x00\x00\x01\x09\xf0"
 _DELIMITED = re.compile(rb"\x00?\x00\x00\x01[\x09\x29\x49\x69].", re.DOTALL)
 _CODECS = {VIDEO_PID: "h264", AUDIO_PID: "aac"}
+_LONGEST_BY_DEFAULT = 204_800  # FFmpeg's own bound of a packet of a transport stream
 # One PAT and PMT every 2 s instead of ten a second: 3 % of a 1 Mb/s piece. Writing is ours, so no flushing.
 _OPTIONS = {"pat_period": "2", "sdt_period": "60", "flush_packets": "0"}
 
@@ -199,11 +200,33 @@ def check(data: bytes, units: Sequence[TsUnit], counters: Mapping[int, int]) -> 
             raise TsBroken(f"PID {pid:#x} begins at {got.first_pts} instead of {want.first_pts}")
 
 
+def demux_options(data: bytes) -> dict[str, str]:
+    """What FFmpeg needs to give back each access unit of this stream whole, with its own times.
+
+    By itself it cuts a picture that says no length (they cannot above 64 KiB) after 200 KiB, and gives the
+    rest no time; it takes a buffer of the bound for every picture, so that the bound is the largest one.
+    """
+    bound = max(_LONGEST_BY_DEFAULT, longest_pes(data))
+    return {"fflags": "+noparse+nofillin", "analyzeduration": "0", "max_packet_size": str(bound)}
+
+
+def longest_pes(data: bytes) -> int:
+    """Bytes of transport payload that the longest PES packet takes. Raises TsBroken."""
+    rows = _rows(data)
+    pids = _pids(rows)
+    longest = 0
+    for pid in _CODECS:
+        starts = np.flatnonzero(rows[pids == pid, 1] & 0x40)
+        ends = np.append(starts[1:], int((pids == pid).sum()))
+        if len(starts):
+            longest = max(longest, int((ends - starts).max()) * (PACKET_BYTES - 4))
+    return longest
+
+
 def check_by_demuxing(data: bytes, units: Sequence[TsUnit]) -> None:
     """Have FFmpeg take the stream apart and compare bytes and pts per PID. Raises TsBroken."""
     seen: dict[int, list[tuple[int, bytes]]] = {}
-    options = {"fflags": "+noparse+nofillin", "analyzeduration": "0"}
-    with av.open(io.BytesIO(data), "r", format="mpegts", options=options) as container:
+    with av.open(io.BytesIO(data), "r", format="mpegts", options=demux_options(data)) as container:
         for packet in container.demux():
             if packet.size == 0:
                 continue

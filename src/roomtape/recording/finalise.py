@@ -130,8 +130,8 @@ def read_piece(piece: FinalPiece) -> dict[str, list[Unit]]:
         raise FinaliseFailed(f"{piece.path}: other bytes than were committed")
     near = ts.to_clock(piece.start_ns, _NS)
     found: dict[str, list[Unit]] = {"audio": [], "video": []}
-    options = {"fflags": "+noparse+nofillin", "analyzeduration": "0"}
     try:
+        options = ts.demux_options(data)
         with av.open(io.BytesIO(data), "r", format="mpegts", options=options) as container:
             for packet in container.demux():
                 if not packet.size:
@@ -144,7 +144,7 @@ def read_piece(piece: FinalPiece) -> dict[str, list[Unit]]:
                 elif packet.stream.id == ts.VIDEO_PID:
                     dts = pts if packet.dts is None else _unwrap(packet.dts, near)
                     found["video"].append(_picture_unit(bytes(packet), pts, dts))
-    except (av.FFmpegError, adts.BadAac) as error:
+    except (av.FFmpegError, adts.BadAac, ts.TsBroken) as error:
         raise FinaliseFailed(f"{piece.path}: {error}") from error
     if piece.priming and found["audio"]:
         found["audio"][0] = found["audio"][0]._replace(priming=piece.priming)

@@ -93,6 +93,20 @@ def test_merged_pieces_become_one_file_of_the_same_length(tmp_path: Path, bframe
     assert seen.duration_s == pytest.approx(6, abs=SOUND_FRAME_S)
 
 
+def test_pictures_of_half_a_megabyte_are_in_the_file_whole(tmp_path: Path) -> None:
+    """A key picture of a shared screen is that large; FFmpeg by itself would give it in three, two without a time."""
+    filler = b"\x00\x00\x01\x0c" + b"\xff" * 500_000 + b"\x80"  # Rec. H.264, 7.3.2.7
+    frames = [f._replace(data=f.data + filler) if f.key else f for f in h264_flashes(4)]
+    tape = Tape(tmp_path, types=("video",))
+    tape.write(video_packets(frames))
+    tape.piece("video", 0, 0, 2 * SECOND)
+    tape.piece("video", 1, 2 * SECOND, None)
+    ((_, seen),) = files(tape)
+    assert seen.warnings == []
+    assert len(seen.pictures) == 120
+    assert seen.flashes_s == pytest.approx(seconds((0, 4)), abs=FRAME_S / 2)
+
+
 def test_the_priming_packet_keeps_the_first_beep_whole(tmp_path: Path) -> None:
     """Without it the first frame fades in over 21 ms, and nothing else may move."""
     tape = tape_two_outputs(tmp_path, [(0, 2)], [(0, 2)])
