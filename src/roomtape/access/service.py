@@ -522,6 +522,17 @@ class Access:
                 UnknownKey(f"There is no key {secret_id}."),
             )
 
+    async def set_addresses(self, secret_id: str, rules: AddressRules) -> None:
+        """Take a key from these networks only, from now on. Raises UnknownKey."""
+        async with self._db.write() as conn:
+            await _update(
+                conn,
+                api_keys.update()
+                .where(api_keys.c.secret_id == secret_id)
+                .values(address_rules={"allow": list(rules.allow), "deny": list(rules.deny)}),
+                UnknownKey(f"There is no key {secret_id}."),
+            )
+
     async def rotate_key(self, secret_id: str) -> NewKey:
         """Make a second key with the same account, applications and addresses.
 

@@ -10,7 +10,14 @@ from roomtape.cli import place
 from roomtape.cli.client import Admin
 from roomtape.cli.say import AsJson, show
 
-command = typer.Typer(help="API keys: create, list, disable.", no_args_is_help=True)
+command = typer.Typer(help="API keys: create, list, bind to addresses, disable.", no_args_is_help=True)
+
+Allow = Annotated[
+    list[str] | None, typer.Option(metavar="NET", help="A network it may be used from; may be repeated.")
+]
+Deny = Annotated[
+    list[str] | None, typer.Option(metavar="NET", help="A network it may not be used from; may be repeated.")
+]
 
 
 @command.command("create")
@@ -20,18 +27,46 @@ def create(
     app: Annotated[
         list[int] | None, typer.Option(help="An application it is limited to; may be repeated.")
     ] = None,
+    allow: Allow = None,
+    deny: Deny = None,
+    lifetime: Annotated[
+        int | None,
+        typer.Option(metavar="SECONDS", min=1, help="Make a temporary key, which comes with a token."),
+    ] = None,
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key; its SecretKey is shown now and never again."""
-    show(Admin(data_dir).post("/keys", name=name, uin=uin, sdk_app_ids=app or None), as_json)
+    """Make a key; its SecretKey, and the token of a temporary one, are shown now and never again."""
+    made = Admin(data_dir).post(
+        "/keys",
+        name=name,
+        uin=uin,
+        sdk_app_ids=app or None,
+        allow=allow or [],
+        deny=deny or [],
+        lifetime_s=lifetime,
+    )
+    show(made, as_json)
 
 
 @command.command("list")
 def list_keys(data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) -> None:
     """List the keys, without what is secret."""
-    columns = ("secret_id", "name", "uin", "sdk_app_ids", "disabled", "created_ms")
+    columns = ("secret_id", "name", "uin", "sdk_app_ids", "allow", "deny", "disabled", "expires_ms")
     show(Admin(data_dir).get("/keys"), as_json, columns)
+
+
+@command.command("addresses")
+def addresses(
+    secret_id: Annotated[str, typer.Argument(metavar="SECRETID")],
+    allow: Allow = None,
+    deny: Deny = None,
+    data_dir: place.DataDir = place.DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Say anew where a key may be used from; with neither option, everywhere."""
+    change = {"allow": allow or [], "deny": deny or []}
+    show(Admin(data_dir).patch(f"/keys/{secret_id}", **change), as_json)
 
 
 @command.command("rotate-master")

@@ -7,17 +7,18 @@ A browser page of somebody else cannot have it, so a listener on loopback is saf
 from __future__ import annotations
 
 import hmac
+import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from roomtape.access.service import FIRST_UIN, Access, ApiKey, App
+from roomtape.access.service import FIRST_UIN, Access, AddressRules, ApiKey, App
 from roomtape.access.tickets import Right
 from roomtape.callbacks.service import CallbackService
 from roomtape.console import reading
@@ -83,10 +84,17 @@ class NewKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     name: str = ""
     uin: int | None = None
     sdk_app_ids: list[int] | None = None
+    allow: list[str] = []  # networks; none: every address
+    deny: list[str] = []
+    lifetime_s: Annotated[int, msgspec.Meta(ge=1)] | None = None  # of a temporary key, which has a token
 
 
 class KeyChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    disabled: bool
+    """What is left out stays as it is; `allow` and `deny` are given together."""
+
+    disabled: bool | None = None
+    allow: list[str] | None = None
+    deny: list[str] | None = None
 
 
 class NewUser(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -276,20 +284,45 @@ async def list_keys(admin: Administration, request: Request) -> Any:
 async def create_key(admin: Administration, request: Request) -> Any:
     wanted = msgspec.json.decode(await request.body(), type=NewKey)
     uin = wanted.uin or await _first_account(admin)
-    key = await admin.access.create_key(uin, wanted.name, sdk_app_ids=wanted.sdk_app_ids)
-    return {
+    rules = _address_rules(wanted.allow, wanted.deny)
+    key = await admin.access.create_key(
+        uin,
+        wanted.name,
+        sdk_app_ids=wanted.sdk_app_ids,
+        addresses=rules if rules.allow or rules.deny else None,
+        lifetime_s=wanted.lifetime_s,
+    )
+    made = {
         "secret_id": key.secret_id,
         "secret_key": key.secret_key.reveal(),
         "uin": uin,
         "name": wanted.name,
     }
+    return made if key.token is None else {**made, "token": key.token.reveal()}
 
 
 async def change_key(admin: Administration, request: Request) -> Any:
     secret_id = request.path_params["secret_id"]
     change = msgspec.json.decode(await request.body(), type=KeyChange)
-    await admin.access.disable_key(secret_id, change.disabled)
-    return {"secret_id": secret_id, "disabled": change.disabled}
+    if change.allow is not None or change.deny is not None:
+        rules = _address_rules(change.allow or [], change.deny or [])
+        await admin.access.set_addresses(secret_id, rules)
+    if change.disabled is not None:
+        await admin.access.disable_key(secret_id, change.disabled)
+    key = next((key for key in await admin.access.keys() if key.secret_id == secret_id), None)
+    if key is None:
+        raise Refused(f"There is no key {secret_id}.", 404)
+    return _key(key)
+
+
+def _address_rules(allow: list[str], deny: list[str]) -> AddressRules:
+    """Raises Refused for what is no address or network."""
+    for text in (*allow, *deny):
+        try:
+            ipaddress.ip_network(text)
+        except ValueError:
+            raise Refused(f"{text} is no address or network; write for example 10.0.0.0/8") from None
+    return AddressRules(tuple(allow), tuple(deny))
 
 
 async def rotate_master_key(admin: Administration, request: Request) -> Any:
@@ -409,6 +442,9 @@ def _key(key: ApiKey) -> dict[str, Any]:
         "sdk_app_ids": sorted(key.sdk_app_ids) if key.sdk_app_ids is not None else None,
         "disabled": key.disabled,
         "created_ms": key.created_ms,
+        "allow": list(key.addresses.allow),
+        "deny": list(key.addresses.deny),
+        "expires_ms": key.expires_ms,
     }
 
 
