@@ -62,11 +62,13 @@ class SubUser:
         request.from_json_string(json.dumps(members))
         try:
             getattr(client, action)(request)
-        except TencentCloudSDKException as refused:
-            assert refused.get_request_id()
-            code: str = refused.get_code()
-            return "passed" if code == PASSED[action] else code
-        return "passed"
+        except TencentCloudSDKException as error:
+            told = error
+        else:
+            return "passed"
+        assert told.get_request_id()
+        code: str = told.get_code()
+        return "passed" if code == PASSED[action] else code
 
 
 @pytest.fixture
