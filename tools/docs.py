@@ -15,10 +15,12 @@ from pathlib import Path
 
 import apidocs
 import msgspec
+import promises
 
 ROOT = Path(__file__).resolve().parents[1]
 MADE = "<!-- made by `make docs`, do not edit -->"
 BEGIN, END = "<!-- actions: made by `make docs` -->", "<!-- end of actions -->"
+RESULTS_BEGIN, RESULTS_END = "<!-- results: made by `make docs` -->", "<!-- end of results -->"
 SETTINGS = """\
 # Settings
 
@@ -73,10 +75,17 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield ROOT / "docs" / "settings.md", settings_page()
     yield ROOT / "docs" / "actions.md", actions_page()
     yield from apidocs.pages()
+    yield ROOT / "docs" / "coverage.md", promises.coverage_page()
+    page = ROOT / "docs" / "reliability.md"
+    before, after = _around(page.read_text(), RESULTS_BEGIN, RESULTS_END)
+    yield page, f"{before}{RESULTS_BEGIN}\n\n{promises.sections()}\n{RESULTS_END}{after}"
     readme = ROOT / "README.md"
-    text = readme.read_text()
-    before, after = text.split(BEGIN, 1)[0], text.split(END, 1)[1]
+    before, after = _around(readme.read_text(), BEGIN, END)
     yield readme, f"{before}{BEGIN}\n\n{status_table()}\n{END}{after}"
+
+
+def _around(text: str, begin: str, end: str) -> tuple[str, str]:
+    return text.split(begin, 1)[0], text.split(end, 1)[1]
 
 
 def settings_page() -> str:

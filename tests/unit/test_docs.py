@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -21,6 +22,18 @@ def test_generated_pages_are_what_the_code_says() -> None:
         env={"PYTHONPATH": "src"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_id_of_the_reliability_list_has_a_test_or_a_reason_and_no_test_has_an_unknown_one() -> None:
+    spec = importlib.util.spec_from_file_location("promises", ROOT / "tools" / "promises.py")
+    assert spec is not None
+    assert spec.loader is not None
+    promises = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(promises)
+    carried = set(promises.carriers())
+    assert carried - promises.PROMISES.keys() == set()
+    assert promises.PROMISES.keys() - carried - promises.WITHOUT.keys() == set()
+    assert promises.WITHOUT.keys() & carried == set(), "tested, so the reason is gone"
 
 
 def test_every_setting_is_documented_with_its_variable() -> None:

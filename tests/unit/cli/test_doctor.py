@@ -46,6 +46,27 @@ def test_the_worst_level_of_the_disk_is_told(
     assert bool(disk.fix) is (state != "ok")
 
 
+@pytest.mark.parametrize(
+    ("host", "advertise", "dev", "state", "word"),
+    [
+        ("0.0.0.0", [], False, "warn", "webrtc.advertise"),
+        ("127.0.0.1", [], False, "warn", "webrtc.host"),
+        ("127.0.0.1", [], True, "ok", ""),
+        ("0.0.0.0", ["203.0.113.9"], False, "ok", ""),
+    ],
+)
+def test_r_nat_3_candidates_nobody_reaches_are_told_with_the_remedy(
+    config: Config, host: str, advertise: list[str], dev: bool, state: str, word: str
+) -> None:
+    config.webrtc.host, config.webrtc.advertise, config.dev = host, advertise, dev
+    candidates = found(config)["candidates"]
+    assert candidates.state == state
+    assert word in candidates.fix
+    for address in advertise:
+        assert address in candidates.found
+    assert found(config)["port webrtc udp 0"].state == found(config)["port webrtc tcp 0"].state == "ok"
+
+
 def test_each_bucket_is_written_to(config: Config, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "two").write_bytes(b"in the way")
