@@ -7,6 +7,8 @@ import json
 import os
 import re
 import signal
+import sqlite3
+import ssl
 import stat
 import urllib.error
 import urllib.parse
@@ -15,10 +17,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tencentcloud.common import credential
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
+from roomtape.state.resealing import COLUMNS
+from roomtape.state.sealing import Sealer, SealError
 from tests.support.publishers import publish_rtmp, publish_whip
 from tests.support.receiver import CallbackReceiver
-from tests.support.stack import start_stack, until
+from tests.support.stack import Stack, start_stack, until
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +33,7 @@ BUCKET_SECRET = "zz/Bucket+Secret0123456789abcdefghijklmn"
 CALLBACK_KEY = "zzCallbackKey0123456789abcdefghi"
 TICKET = "zz-PrivateMapKey*0123456789_abcdefghijklmnop"
 FORGED = "eJzzForgedUserSig0123456789abcdefghijklmnopqrstuvwxyz"
+AUTO_SECRET = "zz/Automatic+Secret0123456789abcdefghijk"
 BEARER = "eJzzBearer0123456789abcdefghijklmnopqrstuvwxyz"
 # Whoever asks for the file may read it as its owner only; this is where the secrets belong.
 KEEPERS = {"dev.json", "master.key", "run/server.json", "run/admin.token"}
@@ -52,6 +59,59 @@ def files(data_dir: Path) -> Iterator[tuple[str, bytes]]:
         name = str(path.relative_to(data_dir))
         if name not in KEEPERS and stat.S_ISREG(path.lstat().st_mode):
             yield name, path.read_bytes()
+
+
+def sealed_secrets(data_dir: Path) -> Iterator[tuple[str, str]]:
+    """Every sealed value of the database, opened: what is sealed is a secret, whatever it is one day."""
+    ring = Sealer.load(data_dir / "master.key")
+    with sqlite3.connect(f"file:{data_dir}/roomtape.db?mode=ro", uri=True) as db:
+        for place in COLUMNS:
+            column = f"{place.column.table.name}.{place.column.name}"
+            query = f"SELECT {place.name_from.name}, {place.column.name} FROM {place.column.table.name}"
+            for name, sealed in db.execute(f"{query} WHERE {place.column.name} IS NOT NULL"):
+                for text in _leaves(_opened(ring, sealed, [c.format(name) for c in place.contexts])):
+                    yield f"{column} of {name}", text
+    db.close()
+
+
+def _opened(ring: Sealer, sealed: bytes, contexts: list[str]) -> bytes:
+    for context in contexts:
+        try:
+            return ring.open(sealed, context).reveal_bytes()
+        except SealError:
+            continue
+    raise AssertionError("a sealed value that nobody can open")
+
+
+def _leaves(opened: bytes) -> Iterator[str]:
+    """The texts in a sealed object that are long enough to be nobody else's; other values as they are."""
+    try:
+        told = json.loads(opened)
+    except ValueError:
+        told = opened.decode("latin-1")
+    waiting = [told]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            waiting += (value for name, value in one.items() if name != "secret_id")  # which is public
+        elif isinstance(one, list):
+            waiting += one
+        elif isinstance(one, str) and len(one) > 15:
+            yield one
+
+
+def temporary_key(stack: Stack, answers: list[bytes]) -> dict[str, str]:
+    """A temporary key that has called, with its token and with a wrong one."""
+    made: dict[str, str] = json.loads(stack.cli("key", "create", "--lifetime", "3600", "--json"))
+    cases = ((made["token"], "ResourceNotFound"), (made["token"][::-1], "AuthFailure.TokenFailure"))
+    for token, code in cases:
+        client = stack.sdk()
+        client.credential = credential.Credential(made["secret_id"], made["secret_key"], token)
+        with pytest.raises(TencentCloudSDKException) as refused:
+            client.call_json("DescribeCloudRecording", {"SdkAppId": stack.sdk_app_id, "TaskId": "nobody"})
+        assert refused.value.get_code() == code
+        answers.append(str(refused.value).encode())
+    return made
 
 
 def without_banner(log: str) -> str:
@@ -94,6 +154,13 @@ def test_no_secret_is_anywhere_but_where_it_belongs(tmp_path: Path) -> None:
             answers.append(json.dumps(answer).encode())
             return str(answer["TaskId"])
 
+        temporary = temporary_key(stack, answers)
+        automatic = {"RecordParams": {"RecordMode": 1}, "StorageParams": {"CloudStorage": {
+            "Vendor": 1, "Region": "us-east-1", "Bucket": "zz", "AccessKey": ACCESS_KEY, "SecretKey": AUTO_SECRET}}}  # fmt: skip
+        (tmp_path / "automatic.json").write_text(json.dumps(automatic))
+        other = json.loads(stack.cli("app", "create", "--json"))["sdk_app_id"]
+        answers.append(stack.cli("app", "set", str(other), "--auto-record", str(tmp_path / "automatic.json")).encode())
+        admin_token = (data / "run" / "admin.token").read_text().strip()
         task = create()
         assert task
         receiver.wait(301, task_id=task)
@@ -120,7 +187,7 @@ def test_no_secret_is_anywhere_but_where_it_belongs(tmp_path: Path) -> None:
         master.append((data / "master.key").read_text().split()[0])
         assert master[0] != master[1]
         assert stat.S_IMODE((data / "master.key").stat().st_mode) == 0o600
-        for words in (("app", "list"), ("key", "list"), ("record", "list"), ("callback", "list"), ("node",)):
+        for words in (("app", "list"), ("key", "list"), ("record", "list"), ("callback", "list"), ("node",), ("library", "list")):
             answers.append(stack.cli(*words, "--json", check=False).encode())
         until("the task is still there", lambda: task in stack.cli("record", "list", "--json"))
         stack.delete(task)
@@ -144,9 +211,14 @@ def test_no_secret_is_anywhere_but_where_it_belongs(tmp_path: Path) -> None:
     secrets = {
         "bucket access key": ACCESS_KEY, "bucket secret": BUCKET_SECRET, "callback key": CALLBACK_KEY,
         "PrivateMapKey": TICKET, "API secret": dev["secret_key"], "UserSig key": dev["app_secret_key"],
+        "bucket secret of automatic recordings": AUTO_SECRET, "admin token": admin_token,
+        "secret of a temporary key": temporary["secret_key"], "its token": temporary["token"],
         **{f"UserSig {i}": sig for i, sig in enumerate(sigs)},
         **{f"master key {i}": key for i, key in enumerate(master)},
     }  # fmt: skip
+    opened = dict(sealed_secrets(data))
+    assert {place.partition(" of ")[0] for place in opened} == {f"{c.column.table.name}.{c.column.name}" for c in COLUMNS}
+    secrets |= opened
     leaks = [
         f"{what} in {where}"
         for what, secret in secrets.items()
@@ -170,3 +242,31 @@ def test_no_secret_is_anywhere_but_where_it_belongs(tmp_path: Path) -> None:
     assert dev["secret_key"] in stack.log(), "the banner is read, and is all that is left out"
     assert task.encode() in found["the log"], "the right log was read"
     assert len(found) > 20
+
+
+def test_the_keys_of_tls_stay_in_their_files(tmp_path: Path) -> None:
+    data = tmp_path / "d"
+    keepers = {"tls/ca.key", "tls/server.key"}
+    with start_stack(data, args=("--tls",), env={"ROOMTAPE_LOG__LEVEL": "debug"}) as stack:
+        trust = ssl.create_default_context(cafile=data / "tls" / "ca.pem")
+        with urllib.request.urlopen(f"{stack.dev['http_url']}/livez", context=trust, timeout=10) as answer:
+            answers = [answer.read()]
+        good = (data / "tls" / "server.pem").read_bytes()
+        former = (data / "tls" / "server.key").read_text()
+        (data / "tls" / "server.pem").unlink()
+        answers.append(stack.cli("config", "reload").encode())  # a new leaf with a new key
+        until("the reload", lambda: "configuration_reloaded" in stack.log())
+        (data / "tls" / "server.key").write_text(former)  # which is not the certificate's
+        answers.append(stack.cli("config", "reload", check=False).encode())
+        until("the refusal", lambda: "certificate_not_renewed" in stack.log())
+        keys = [former, (data / "tls" / "ca.key").read_text()]
+        (data / "tls" / "server.pem").write_bytes(good)
+        for keeper in keepers:
+            assert stat.S_IMODE((data / keeper).stat().st_mode) == 0o600, keeper
+    found = {name: content for name, content in files(data) if name not in keepers}
+    found["the log"] = stack.log().encode()
+    found |= {f"answer {i}": answer for i, answer in enumerate(answers)}
+    # The first two lines of base64 hold the private number, what follows is the public key.
+    lines = [line.encode() for key in keys for line in key.splitlines()[1:3]]
+    assert {len(line) for line in lines} == {64}
+    assert [name for name, content in found.items() for line in lines if line in content] == []
