@@ -41,6 +41,7 @@ class _Log:
     next_seq: int = 0
     live: bool = True
     cause: str = ""
+    ended_ns: int = 0
 
     def described(self) -> Track:
         oldest = self.frames[0].seq if self.frames else self.next_seq
@@ -58,6 +59,7 @@ class _Position:
     first_batch: bool = True
     reading: bool = True
     preroll: list[TapFrame] = field(default_factory=list)
+    end_told: bool = False
 
 
 @dataclass
@@ -198,9 +200,15 @@ class FakeCore:
 
     def stop_track(self, track: int, *, at_ns: int = 0, cause: str = "closed") -> None:
         with self._lock:
-            self._logs[track].live, self._logs[track].cause = False, cause
+            log = self._logs[track]
+            log.live, log.cause, log.ended_ns = False, cause, at_ns
             self._tell_track("stop", track, at_ns, cause)
             self._wake()
+
+    def forget(self, track: int) -> None:
+        """The log has this track no more."""
+        with self._lock:
+            del self._logs[track]
 
     def change_config(self, track: int, extradata: bytes, *, at_ns: int = 0) -> None:
         with self._lock:
@@ -293,6 +301,11 @@ class FakeCore:
                 self._serve_reader(reader, force=False)
 
     def _serve_reader(self, reader: _Reader, *, force: bool) -> None:
+        self._serve_frames(reader, force=force)
+        if reader.connection is not None:
+            self._tell_ends(reader)
+
+    def _serve_frames(self, reader: _Reader, *, force: bool) -> None:
         watermark = self._watermarks.get(reader.room)
         if watermark is None or reader.connection is None:
             return
@@ -379,6 +392,9 @@ class FakeCore:
         elif kind == tap.UNREAD:
             reader.positions.pop(row["track"], None)
             reader.declined.add(row["track"])
+            log = self._logs.get(row["track"])
+            if log is not None and not log.live:
+                self._tell_one(reader, "stop", log, log.ended_ns, log.cause)
             self._serve_reader(reader, force=True)
         elif kind == tap.CLOSE:
             connection.readers.pop(reader.number, None)
@@ -414,7 +430,12 @@ class FakeCore:
         self._serve_reader(reader, force=False)
 
     def _read(self, reader: _Reader, track: int, from_seq: int, preroll_ms: int) -> None:
-        log = self._logs[track]
+        log = self._logs.get(track)
+        if log is None:
+            assert reader.connection is not None
+            gone = {"reader": reader.number, "message": f"no such track: {track}", "track": track}
+            self._say(reader.connection, tap.ERROR, gone)
+            return
         audio = log.track.kind == "audio"
         if from_seq < 0:
             from_seq = next((f.seq for f in log.frames if audio or f.flags & KEY), log.next_seq)
@@ -443,11 +464,23 @@ class FakeCore:
         log = self._logs[number]
         for reader in self._names.values():
             if reader.room == log.room and reader.connection is not None:
-                if event == "stop" and number in reader.positions:
+                if event != "stop" or number in reader.declined:
+                    self._tell_one(reader, event, log, at_ns, cause)
+                else:  # told behind the last frame, or when the reader decides
                     self._serve_reader(reader, force=True)
-                body = {"reader": reader.number, "event": event, "at_ns": at_ns, "cause": cause}
-                described = tap.track_to_json(log.described())
-                self._say(reader.connection, tap.TRACK, body | {"track": described})
+
+    def _tell_one(self, reader: _Reader, event: str, log: _Log, at_ns: int, cause: str) -> None:
+        assert reader.connection is not None
+        body = {"reader": reader.number, "event": event, "at_ns": at_ns, "cause": cause}
+        self._say(reader.connection, tap.TRACK, body | {"track": tap.track_to_json(log.described())})
+
+    def _tell_ends(self, reader: _Reader) -> None:
+        for number, position in reader.positions.items():
+            log = self._logs[number]
+            if log.live or not position.reading or position.end_told or position.next_send < log.next_seq:
+                continue
+            position.end_told = True
+            self._tell_one(reader, "read_out", log, log.ended_ns, log.cause)
 
     # --- the socket -----------------------------------------------------------------------------------
 

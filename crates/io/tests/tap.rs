@@ -322,7 +322,7 @@ fn tracks_are_told_as_they_come_and_go() {
             &told["track"]["cause"]
         ),
         (
-            &json!("stop"),
+            &json!("read_out"),
             &json!("lost"),
             &json!(77),
             &json!(false),

@@ -44,7 +44,7 @@ class Opened:
 @dataclass(slots=True, frozen=True)
 class TrackEvent:
     reader: int
-    event: str  # start, stop, config or size
+    event: str  # start, stop (and it is not read), read_out (it has stopped, this was all), config or size
     track: Track
     at_ns: int
     cause: str
@@ -72,6 +72,7 @@ class GapRead:
 class TapError:
     reader: int
     message: str
+    track: int | None = None  # asked for, and not there any more
 
 
 TapMessage = Hello | Opened | TrackEvent | BatchRead | GapRead | TapError
@@ -184,7 +185,7 @@ def parse(kind: int, body: bytes) -> TapMessage:
         if kind == GAP:
             return GapRead(row["reader"], row["track"], row["from"], row["to"], row["reason"])
         if kind == ERROR:
-            return TapError(row.get("reader", 0), row["message"])
+            return TapError(row.get("reader", 0), row["message"], row.get("track"))
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise TapClosed(f"message {kind} on the tap: {error}") from error
     raise TapClosed(f"unknown message {kind} on the tap")

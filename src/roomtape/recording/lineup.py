@@ -14,7 +14,7 @@ from roomtape.recording.writing import Made, Writer
 
 KEY_EVERY_NS = 500_000_000
 MOST_DONE = 100  # tracks that were read out are remembered; the log forgets them after 10 s
-READ_OUT_NS = 2 * NS  # a stopped track whose last frames do not come is given up after this
+READ_OUT_NS = 60 * NS  # a stopped track of which the log says nothing more is given up after this
 
 
 class Lineup:
@@ -57,6 +57,23 @@ class Lineup:
         self._tracks[track.track] = track
         self.subscribe()
 
+    def track_read_out(self, track: Track, cause: str) -> None:
+        """It has stopped, and all that the log will ever give of it was taken."""
+        strand = self._desk.reading.get(track.track)
+        if strand is not None:
+            strand.all_came = True
+        self.track_stopped(track, cause)
+
+    def track_forgotten(self, track: int) -> None:
+        """It was asked for, and the log has it no more."""
+        strand = self._desk.reading.get(track)
+        if strand is None:
+            return
+        lost = 0 if strand.final_seq is None else strand.final_seq - max(strand.next_seq, 0)
+        self._desk.note("gap_overrun", f"track {track} had left the log before it was read", max(1, lost))
+        strand.all_came = True
+        self._advance_and_write()
+
     def track_stopped(self, track: Track, cause: str) -> None:
         known = self._tracks.pop(track.track, None)
         declined = track.track in self._declined
@@ -64,7 +81,6 @@ class Lineup:
         strand = self._desk.reading.get(track.track)
         if strand is not None:
             strand.final_seq = track.next_seq
-            strand.stopped_since = self._desk.watermark
             strand.asked_ns = self._desk.now
             if cause == "blocked":
                 self._note_blocked(strand)
@@ -151,8 +167,11 @@ class Lineup:
 
     def subscribe(self) -> None:
         """Read what the lists take and is published; leave what they do not take any more."""
-        if self._desk.stop_at is not None and not self.resume:
-            return
+        stop_at = self._desk.stop_at
+        if stop_at is not None:  # a worker that is behind hears of tracks from before the stop after it
+            for track in [track for track in self._tracks.values() if track.started_ns >= stop_at]:
+                if track.track not in self.resume:
+                    self._decline(self._tracks.pop(track.track))
         if self._paused_since is not None:
             for track in self._tracks.values():
                 self._decline(track)
@@ -294,8 +313,6 @@ class Lineup:
         if waiting:
             self._read(strand, waiting[0], None)
             strand.waiting = waiting[1:]
-            if not waiting[0].live:  # if the log has forgotten it meanwhile nothing will come
-                strand.stopped_since = self._desk.watermark
 
     # --- what time brings -----------------------------------------------------------------------------
 
@@ -325,11 +342,8 @@ class Lineup:
                     (strand, strand.choose_start(desk.watermark, desk.task0, self._sound_error(strand)))
                 )
         for strand in list(desk.reading.values()):
-            if strand.read_out() or (
-                strand.stopped_since is not None
-                and desk.watermark >= strand.stopped_since + READ_OUT_NS
-                and desk.now >= strand.asked_ns + READ_OUT_NS
-            ):
+            given_up = strand.final_seq is not None and desk.now >= strand.asked_ns + READ_OUT_NS
+            if strand.read_out() or given_up:
                 if strand.track is not None:
                     desk.done = [*desk.done[-MOST_DONE:], strand.track.track]
                     self._tracks.pop(strand.track.track, None)

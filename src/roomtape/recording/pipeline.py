@@ -52,7 +52,7 @@ class Recorder:
         self._writer = Writer(self._desk, self._pieces)
         self._lineup = Lineup(self._desk, self._writer, self._pieces)
         self._opened = False
-        self._backlog: deque[BatchRead] = deque()
+        self._backlog: deque[BatchRead | TrackEvent] = deque()
         self._stop_seen: int | None = None
         self._quiet_since: int | None = None  # first tick after frames; None: they came since the last one
         self._ending = ""
@@ -88,13 +88,15 @@ class Recorder:
         match message:
             case Opened():
                 self._on_opened(message)
-            case TrackEvent():
-                self._on_track(message)
-            case BatchRead():
+            case BatchRead() | TrackEvent(event="read_out"):
                 self._backlog.append(message)
                 self._work()
+            case TrackEvent():
+                self._on_track(message)
             case GapRead():
                 self._lineup.gap(message.track, message.first, message.last, message.reason)
+            case TapError(track=int(track)):
+                self._lineup.track_forgotten(track)
             case TapError():
                 self._desk.note("error", f"tap: {message.message}")
             case _:
@@ -215,7 +217,10 @@ class Recorder:
             return
         while self._backlog and not self.stopped and not self._ending and not self._writer.blocked:
             message = self._backlog.popleft()
-            self._take(message.batch.frames, message.batch.watermark_ns)
+            if isinstance(message, TrackEvent):
+                self._lineup.track_read_out(message.track, message.cause)
+            else:
+                self._take(message.batch.frames, message.batch.watermark_ns)
 
     def _take(self, frames: dict[int, list[TapFrame]], watermark_ns: int) -> None:
         desk = self._desk

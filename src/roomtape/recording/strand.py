@@ -39,8 +39,8 @@ class Strand:
     next_seq: int = -1
     given: int = 0  # after the last frame of its track that came, recorded or not
     final_seq: int | None = None  # the track has stopped; this is after its last frame
-    stopped_since: int | None = None  # watermark at which that was heard
-    asked_ns: int = 0  # when the track was asked for, or its stop was heard: a slow task's watermark leaps
+    all_came: bool = False  # the log has said that nothing more of the track will come
+    asked_ns: int = 0  # when the track was asked for, or its stop was heard
     blocked_until: int | None = None  # stopped by SetUserBlocked: counts as published so long
     read_since: int | None = None  # watermark of the first batch after its track was asked for
     waiting: list[Track] = field(default_factory=list)  # tracks that begin when this one is read out
@@ -78,7 +78,8 @@ class Strand:
         self.started = resume
         self.primed = not resume
         self.final_seq = None if track.live else track.next_seq
-        self.stopped_since = self.read_since = None
+        self.all_came = False
+        self.read_since = None
         if not resume:
             self.blocked_until = None
         self.held = []
@@ -94,19 +95,20 @@ class Strand:
 
     def read_out(self) -> bool:
         """Whether its track has stopped and every frame of it was taken."""
-        return self.final_seq is not None and max(self.next_seq, 0) >= self.final_seq
+        return self.all_came or (self.final_seq is not None and max(self.next_seq, 0) >= self.final_seq)
 
     @property
     def caught_up(self) -> bool:
         """Whether it has been given all that its track held when it was asked for."""
-        if self.track is None:
+        if self.track is None or self.all_came:
             return True
         last = max(self.given, self.next_seq)
         return last >= self.track.next_seq or (self.final_seq is not None and last >= self.final_seq)
 
     def leave(self) -> None:
         self.track = None
-        self.final_seq = self.stopped_since = None
+        self.final_seq = None
+        self.all_came = False
         self.held = []
         self.next_seq, self.given = -1, 0
 

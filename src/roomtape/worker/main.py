@@ -145,10 +145,14 @@ class Worker:
                 else:
                     for heard in self._tap.on_readable():
                         self._on_tap(heard)
+                        self._beat_if_due()  # a worker that is far behind is slow, not silent
         now = time.monotonic_ns()
         for slot in list(self._slots.values()):
             self._tick(slot, now)
         self._finisher.tick(now)
+        self._beat_if_due()
+
+    def _beat_if_due(self) -> None:
         if time.monotonic() >= self._beat_at:
             self._beat()
 

@@ -98,7 +98,7 @@ class Reader:
                         self._begin(track)
                 case TrackEvent(event="start", track=track):
                     self._begin(track)
-                case TrackEvent(event="stop"):
+                case TrackEvent(event="read_out"):
                     self.stopped.append(message)
                 case TrackEvent(track=track):
                     self.tracks[track.track] = track

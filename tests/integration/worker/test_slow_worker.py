@@ -79,3 +79,47 @@ def test_a_worker_that_takes_over_after_the_stop_ends_while_its_users_go_on_send
     assert it.recorder.done
     assert it.measured("amy", "main", "audio").beeps_s == pytest.approx(list(range(6)), abs=BEEP_S)
     assert it.measured("amy", "main", "video").flashes_s == pytest.approx(list(range(6)), abs=0.05)
+
+
+def test_a_session_of_before_the_stop_is_recorded_by_a_worker_that_hears_of_it_after(
+    inline: Callable[..., Inline],
+) -> None:
+    it = inline()
+    it.start()
+    first = it.publish("amy", "video", h264_flashes(3))
+    it.until(1)
+    first.push(it.core, TASK0_NS + 3 * NS)
+    it.core.stop_track(first.track, at_ns=TASK0_NS + 3 * NS, cause="closed")
+    it.sources.clear()
+    it.now_s = 4
+    second = it.publish("amy", "video", h264_flashes(3))
+    second.push(it.core, TASK0_NS + 7 * NS)
+    it.core.stop_track(second.track, at_ns=TASK0_NS + 7 * NS, cause="closed")
+    it.sources.clear()
+    it.now_s = 8
+    it.core.advance("1400000001/s/class", TASK0_NS + 8 * NS)
+    it.stop()  # nothing of what the core said since the first second has been heard
+    assert it.measured("amy", "main", "video").flashes_s == pytest.approx([0, 1, 2, 4, 5, 6], abs=0.05)
+
+
+def test_what_the_log_let_go_before_it_was_read_is_told_as_a_gap(inline: Callable[..., Inline]) -> None:
+    it = inline()
+    it.start()
+    it.publish("amy", "audio", opus_beeps(8))
+    first = it.publish("amy", "video", h264_flashes(3))
+    it.until(1)
+    first.push(it.core, TASK0_NS + 3 * NS)
+    it.core.stop_track(first.track, at_ns=TASK0_NS + 3 * NS, cause="closed")
+    it.sources.remove(first)
+    it.now_s = 4
+    second = it.publish("amy", "video", h264_flashes(3))
+    second.push(it.core, TASK0_NS + 7 * NS)
+    it.core.stop_track(second.track, at_ns=TASK0_NS + 7 * NS, cause="closed")
+    it.sources.remove(second)
+    it.core.forget(second.track)
+    it.until(8)
+    it.stop()
+    assert it.measured("amy", "main", "video").flashes_s == pytest.approx([0, 1, 2], abs=0.05)
+    assert [note.text for note in it.notes("gap_overrun")] == [
+        f"track {second.track} had left the log before it was read"
+    ]

@@ -309,8 +309,7 @@ impl Tap {
                 match self.logs.read(now, key, track, from_seq, preroll_ns) {
                     Ok(()) => {}
                     Err(ReadError::NoTrack) => {
-                        let text = format!("no such track: {}", track.0);
-                        wire::error(&mut client.out, number, &text);
+                        wire::no_track(&mut client.out, number, track);
                     }
                     Err(ReadError::NoReader) => {
                         wire::error(&mut client.out, number, "no such reader")

@@ -297,6 +297,16 @@ pub fn opened(out: &mut OutBuffer, reader: u32, room: &str, tracks: &[TrackView]
     );
 }
 
+/// A track asked for that the log has not, or not any more.
+pub fn no_track(out: &mut OutBuffer, reader: u32, track: TrackId) {
+    let message = format!("no such track: {}", track.0);
+    json(
+        out,
+        kind_out::ERROR,
+        &serde_json::json!({"reader": reader, "message": message, "track": track.0}),
+    );
+}
+
 pub fn error(out: &mut OutBuffer, reader: u32, message: &str) {
     json(
         out,

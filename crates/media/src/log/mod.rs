@@ -27,6 +27,9 @@ use track::Stopped;
 pub const KEEP_NS: i64 = 10_000_000_000;
 /// How long a watermark waits for a reader to decide on a track, or for a track's first frame.
 const DECIDE_NS: i64 = 2_000_000_000;
+/// How long a track and the watermark wait for a durable reader to decide: it may be far behind, and
+/// reads tracks of one user after each other.
+const DURABLE_DECIDE_NS: i64 = 60_000_000_000;
 /// How far the watermark stays behind now when no source says better.
 const IDLE_LAG_NS: i64 = 300_000_000;
 /// How long a freshly demanded room waits for the first word of a source.
@@ -243,7 +246,7 @@ impl Logs {
                     continue;
                 }
                 Some(Interest::Reading(_)) => continue,
-                None if now - reader.opened_ns.max(track.known_ns) < DECIDE_NS => continue,
+                None if reader.may_decide(now, track) => continue,
                 Some(Interest::Declined) | None => {}
             }
             if reader.stops.insert(id) {
@@ -599,7 +602,7 @@ impl Logs {
             match memory.positions.get(&id) {
                 Some(Position::Safe(seq)) => needed = needed.min(*seq),
                 Some(Position::Declined) => {}
-                None if now - memory.opened_ns.max(track.known_ns) < KEEP_NS => {
+                None if now - memory.opened_ns.max(track.known_ns) < DURABLE_DECIDE_NS => {
                     needed = needed.min(track.first_seq());
                 }
                 None => {}
@@ -682,7 +685,10 @@ impl Logs {
                     waiting |= *seq < track.next_seq() && track.bytes() > 0;
                 }
                 Some(Position::Declined) => {}
-                None => waiting |= now - memory.opened_ns.max(track.known_ns) < KEEP_NS,
+                None => {
+                    let undecided_ns = now - memory.opened_ns.max(track.known_ns);
+                    waiting |= undecided_ns < DURABLE_DECIDE_NS + KEEP_NS;
+                }
             }
         }
         for key in &room.readers {
@@ -914,7 +920,7 @@ impl Logs {
                         out.push(gap.0);
                     }
                     out.push(Delivery::Track {
-                        event: TrackEvent::Stop,
+                        event: TrackEvent::ReadOut,
                         track: TrackView::of(track),
                         at_ns: stopped.at_ns,
                         cause: Some(stopped.cause),
@@ -954,9 +960,11 @@ impl Logs {
                         return None;
                     }
                 }
-                None if now - reader.opened_ns.max(track.known_ns) < DECIDE_NS => {
-                    mark = mark.min(track.get(track.first_seq())?.capture_ns);
-                }
+                None if reader.may_decide(now, track) => match track.get(track.first_seq()) {
+                    Some(first) => mark = mark.min(first.capture_ns),
+                    None if now - reader.opened_ns.max(track.known_ns) < DECIDE_NS => return None,
+                    None => {}
+                },
                 None => {}
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::track::{Entry, TrackLog};
-use super::Memory;
+use super::{Memory, DECIDE_NS, DURABLE_DECIDE_NS};
 use crate::types::{flags, StopCause, TrackId, TrackInfo};
 
 /// A reader, as the owner of its connection calls it. Unique while the log lives.
@@ -28,7 +28,10 @@ pub struct OpenSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrackEvent {
     Start,
+    /// It has stopped, and this reader does not read it.
     Stop,
+    /// It has stopped, and everything this reader will ever be sent of it was sent.
+    ReadOut,
     Config,
     Size,
 }
@@ -39,6 +42,7 @@ impl TrackEvent {
         match self {
             TrackEvent::Start => "start",
             TrackEvent::Stop => "stop",
+            TrackEvent::ReadOut => "read_out",
             TrackEvent::Config => "config",
             TrackEvent::Size => "size",
         }
@@ -271,6 +275,16 @@ impl Reader {
         } else {
             self.flush_ns
         }
+    }
+
+    /// Whether it may still ask for a track that it has said nothing of.
+    pub fn may_decide(&self, now: i64, track: &TrackLog) -> bool {
+        let patience_ns = if self.durable {
+            DURABLE_DECIDE_NS
+        } else {
+            DECIDE_NS
+        };
+        now - self.opened_ns.max(track.known_ns) < patience_ns
     }
 
     /// What is remembered under its name, when it is durable.
