@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 from roomtape.api.dispatch import Action, Planned
 from roomtape.api.openapi import codes, described, group, response_of
+from roomtape.contract import examples
 from roomtape.contract.codes import COMMON
 from roomtape.contract.explanations import explain
 from roomtape.contract.meanings import meaning
@@ -15,6 +15,7 @@ from roomtape.contract.members import Member, members
 from roomtape.contract.regions import REGIONS
 from roomtape.contract.shapes import Part
 
+REQUEST_ID = "57b8d2c8-92d3-4f57-b9b0-0d9c7a5d1e63"
 KINDS = {"uint64": "Integer", "int64": "Integer", "string": "String", "boolean": "Boolean", "float": "Float"}
 
 
@@ -98,7 +99,6 @@ def _told(shape: type[Part], member: Member, answer: bool) -> str:
 
 def _page(name: str, row: Action | Planned) -> str:
     assert row.request is not None
-    built = isinstance(row, Action)
     text = (row.handler.__doc__ or "").strip().splitlines()[0] if isinstance(row, Action) else ""
     parts = [f"# {name}", f"{group(row)}. {text}" if text else f"{group(row)}."]
     if isinstance(row, Planned):
@@ -115,8 +115,7 @@ def _page(name: str, row: Action | Planned) -> str:
         parts += ["Besides `RequestId`:", table(response, "../", answer=True)]
     else:
         parts.append("`RequestId` alone.")
-    if built:
-        parts += ["## Example", _example(name, row.request, response)]
+    parts += ["## Example", _example(name, row.request)]
     parts += ["## Error codes", "Besides the [common ones](../error-codes.md#common-codes):", _codes(name)]
     return "\n\n".join(parts)
 
@@ -134,28 +133,15 @@ def _facts(row: Action | Planned) -> str:
     return "\n".join(lines)
 
 
-def _example(name: str, request: type[Part], response: type[Part] | None) -> str:
-    body = json.dumps(example(request), indent=2, ensure_ascii=False)
+def _example(name: str, request: type[Part]) -> str:
+    """A call and its answer; tests hold that the one is legal and the other complete."""
+    body = json.dumps(examples.request(request), indent=2, ensure_ascii=False)
     head = (
         f"POST / HTTP/1.1\nContent-Type: application/json\nX-TC-Action: {name}\n(other common parameters)\n"
     )
-    return f"```http\n{head}\n{body}\n```"
-
-
-def example(shape: type[Part]) -> dict[str, Any]:
-    """A request with what is required, and what is usual (it has an example)."""
-    made: dict[str, Any] = {}
-    for member in members(shape):
-        told = meaning(shape, member.name)
-        if member.shape is not None:
-            if member.required or (told is not None and told.usual):
-                value = example(member.shape)
-                made[member.name] = [value] if member.is_list else value
-        elif told is not None and told.example is not None and (member.required or told.usual):
-            made[member.name] = told.example
-        elif member.required:
-            made[member.name] = "…"
-    return made
+    answer = {"Response": {**examples.ANSWERS[name], "RequestId": REQUEST_ID}}
+    told = json.dumps(answer, indent=2, ensure_ascii=False)
+    return f"```http\n{head}\n{body}\n```\n\n```json\n{told}\n```"
 
 
 def _codes(name: str) -> str:

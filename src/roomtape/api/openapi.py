@@ -23,6 +23,7 @@ import roomtape.api.actions as actions_package
 from roomtape.api.dispatch import ACTIONS, PLANNED, RETIRED, Action, Planned
 from roomtape.api.errors import OFF_LIST, WIRE_CODES
 from roomtape.api.steps import SERVICE, VERSION
+from roomtape.contract import examples
 from roomtape.contract.codes import COMMON, LISTED
 from roomtape.contract.explanations import explain
 from roomtape.contract.meaning import Meaning
@@ -167,6 +168,7 @@ def _security() -> Schema:
 
 def _row(action: Action | Planned) -> Schema:
     """What a client wants to know of an action beside its schemas."""
+    assert action.request is not None
     row: Schema = {
         "built": isinstance(action, Action),
         "group": group(action),
@@ -175,6 +177,7 @@ def _row(action: Action | Planned) -> Schema:
         "answer": _ref(f"{action.name}Answer"),
         "regions": list(REGIONS.get(action.name, ())),
         "calls_per_second": action.rate,
+        "example": {"request": examples.request(action.request), "answer": examples.ANSWERS[action.name]},
     }
     if isinstance(action, Planned):
         row["reason"] = action.reason

@@ -23,7 +23,7 @@ from roomtape.contract.meaning import (
     USER,
     Meaning,
 )
-from roomtape.contract.meanings_media import MEDIA
+from roomtape.contract.meanings_media import MEDIA, TASK
 from roomtape.contract.meanings_reports import REPORTS
 from roomtape.contract.shapes import Part
 
@@ -31,7 +31,7 @@ PICTURE = "https://example.com/picture.png"
 
 MEANINGS: Mapping[str, Meaning] = {
     "SdkAppId": Meaning("The application.", example=1400000001),
-    "TaskId": Meaning("The task, as its start answered it.", example="task"),
+    "TaskId": Meaning("The task, as its start answered it.", example=TASK),
     "RequestId": Meaning("Number of this request, also in the server's log."),
     # --- rooms ---
     "RoomId": Meaning("The room.", example="demo"),

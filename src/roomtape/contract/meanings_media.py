@@ -12,7 +12,7 @@ FIT = {0: "crop", 1: "fit on the background", 2: "fit on black"}
 FIRST_OF_WINDOW = {0: "crop", 1: "fit on the background", 2: "fit on black", 3: "stretch", 4: "custom"}
 NO_YES = {0: "no", 1: "yes"}
 MOVES = {0: "stays", 1: "another place every second", 2: "moves along the edges"}
-TASK = "A" * 63 + "1"
+TASK = "rL0mXw3Kt8QnYc5ZpB2VfHdUe9sJaGo1DiTv6WzKx4MgNjEhCyRuOqFbIlA-7S9P"
 SEI_TYPE = "Payload type of the SEI, 100 to 254 but not 244"
 
 MEDIA: Mapping[str, Meaning] = {

@@ -50,7 +50,7 @@ REPORTS: Mapping[str, Meaning] = {
     "DescribeUserEventRequest.UserId": Meaning("Whose events.", example="alice", pattern=USER),
     "DescribeUserEventRequest.RoomId": Meaning("The call's room, by name.", example="70012"),
     "DescribeCallDetailInfoRequest.DataType": Meaning(
-        "Which metrics; users alone when absent.", words=METRICS
+        "Which metrics; users alone when absent.", words=METRICS, example=["bigvBit"], usual=True
     ),
     # --- answers of call quality ---
     "DescribeRoomInfoResponse.Total": Meaning("Rooms on this page: one that is not full is the last."),

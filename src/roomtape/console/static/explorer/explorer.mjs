@@ -1,5 +1,5 @@
 // The page: reads the API's description, shows a form per action, signs here, sends to its own origin.
-import { Forms, example, make } from "./form.mjs";
+import { Forms, fillable, make } from "./form.mjs";
 import { write } from "./json.mjs";
 import { sign } from "./signing.mjs";
 import { LANGUAGES, generate } from "./snippets.mjs";
@@ -22,7 +22,7 @@ async function start() {
   $("call").addEventListener("input", preview);
   $("call").addEventListener("click", (event) => event.target.type === "button" && preview());
   $("call").addEventListener("submit", (event) => { event.preventDefault(); send(); });
-  $("example").addEventListener("click", () => { fill(example(state.forms, requestOf(state.action))); });
+  $("example").addEventListener("click", () => { fill(fillable(rows()[state.action].example.request)); });
   $("language").addEventListener("change", preview);
   $("copy").addEventListener("click", copy);
   $("issue").addEventListener("click", () => put().catch((fault) => say(String(fault), true)));
@@ -85,6 +85,7 @@ function choose() {
   ]));
   $("usersig").hidden = !member("UserSig");
   $("answer").textContent = "";
+  $("shown").textContent = JSON.stringify({ Response: { ...row.example.answer, RequestId: "…" } }, null, 2);
   say("");
   fill(remembered[action]);
   current();

@@ -105,6 +105,7 @@ export class Forms {
     const told = schema.description ? `${id}-told` : undefined;
     const common = { id, name: path, "data-path": path, required, "aria-describedby": told };
     const control = schema["x-choices"] ? choices(schema["x-choices"], common)
+      : schema.enum ? choices(Object.fromEntries(schema.enum.map((one) => [one, String(one)])), common)
       : schema.type === "boolean" ? choices({ true: "true", false: "false" }, common)
       : input(schema, common);
     return {
@@ -167,16 +168,9 @@ function value(schema, typed) {
   return typed;
 }
 
-// An example of an object: what is required, and what is usual.
-export function example(forms, given) {
-  const schema = forms.resolve(given);
-  const required = new Set(schema.required ?? []);
-  const made = {};
-  for (const [name, one] of Object.entries(schema.properties ?? {})) {
-    const member = forms.resolve(one);
-    if (!required.has(name) && !member["x-usual"]) continue;
-    if (member.type === "object") made[name] = example(forms, member);
-    else if (member.examples) made[name] = member.examples[0];
-  }
-  return made;
+// An example without what only its owner can fill in.
+export function fillable(given) {
+  if (Array.isArray(given)) return given.map(fillable);
+  if (given === null || typeof given !== "object") return given;
+  return Object.fromEntries(Object.entries(given).filter(([, one]) => one !== "…").map(([name, one]) => [name, fillable(one)]));
 }
