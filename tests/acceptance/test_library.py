@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from roomtape.console.pages import cell
 from tests.acceptance.conftest import CALLBACK_KEY
 from tests.support.measure import measure
 from tests.support.numbered import joined, pictures
@@ -191,6 +192,23 @@ def test_a_link_ends(call: Call, stack: Stack) -> None:
     until("the link to be refused", lambda: fetch(made["url"])[0] == 403, timeout_s=10)
     fresh = json.loads(stack.cli("library", "link", file_id, "--json"))
     assert fetch(fresh["url"])[0] == 200
+
+
+def test_the_operator_sees_how_full_it_is_what_it_holds_and_until_when(call: Call, stack: Stack) -> None:
+    vod = call.told("both", ".mp4")
+    status, page = stack.http("/console/library")
+    text = page.decode()
+    assert status == 200
+    for word in (vod["FileId"], vod["CacheFile"], "disk free bytes", "expires at", f"/console/recordings/{call.tasks['both']}"):
+        assert word in text
+    (row,) = [r for r in json.loads(stack.cli("library", "list", "--json")) if r["file_id"] == vod["FileId"]]
+    assert row["expires_at_ms"] is not None
+    assert cell("expires_at_ms", row["expires_at_ms"]) in text
+    assert vod["VideoUrl"] not in text, "a link plays for whoever has it"
+    assert "/console/library" in stack.http("/console")[1].decode()
+    (checked,) = [f for f in json.loads(stack.cli("doctor", "--json", check=False)) if f["check"] == "library"]
+    assert checked["state"] == "ok"
+    assert str(stack.data_dir) in checked["found"]
 
 
 def test_a_file_that_was_removed_is_gone(call: Call, stack: Stack) -> None:

@@ -66,9 +66,10 @@ class BotPublisher:
         return sent
 
     def kill(self) -> None:
-        """End it now if it still runs."""
+        """End it now, if it still runs."""
         if self.process.poll() is None:
             self.process.kill()
+        if self.process.stdout is not None and not self.process.stdout.closed:
             self.process.communicate()
 
 

@@ -29,6 +29,7 @@ from roomtape.worker.sandbox import landlock_abi
 GB = 1_000_000_000
 SLOW_SYNC_MS = 50.0
 FILES_WANTED = 4096
+LIBRARY_NEARLY_FULL = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def _present(data_dir: Path) -> Config:
 def examine(config: Config) -> Iterator[Finding]:
     """All findings, in the order a person would fix them."""
     checks: tuple[Callable[[Config], Iterator[Finding]], ...] = (
-        _ports, _candidates, _clock, _disk, _database, _buckets, _codecs, _sandbox, _files,
+        _ports, _candidates, _clock, _disk, _database, _buckets, _library, _codecs, _sandbox, _files,
     )  # fmt: skip
     for check in checks:
         try:
@@ -236,6 +237,28 @@ def _buckets(config: Config) -> Iterator[Finding]:
             with contextlib.suppress(OSError):
                 probe.unlink(missing_ok=True)
         yield Finding(f"bucket {name}", "ok" if good else "fail", f"{directory} can be written")
+
+
+def _library(config: Config) -> Iterator[Finding]:
+    """Whether the media library can be written, and how near it is to its limit."""
+    directory = config.library_path
+    where = _existing(directory)
+    if not os.access(where, os.W_OK):
+        fix = f"let the server's user write {where}, or set library.dir"
+        yield Finding("library", "fail", f"{where} cannot be written", fix)
+        return
+    used = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    most = config.library.max_gb * GB
+    found = f"{used / GB:.2f} GB in {directory}"
+    if not most:
+        yield Finding("library", "ok", f"{found}, no limit of its own (library.max_gb)")
+    elif used > LIBRARY_NEARLY_FULL * most:
+        fix = "make room: roomtape library remove, a smaller ExpireTime, or a larger library.max_gb"
+        yield Finding(
+            "library", "warn", f"{found} of {most / GB:g}: files are held back when it is full", fix
+        )
+    else:
+        yield Finding("library", "ok", f"{found} of {most / GB:g}")
 
 
 # --- the machine ----------------------------------------------------------------------------------

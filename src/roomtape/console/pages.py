@@ -37,6 +37,8 @@ td { font-variant-numeric: tabular-nums; white-space: nowrap }
 .none { opacity: .6 }
 """
 
+LIBRARY_STATES = ("state", "files", "bytes", "first_expires_at_ms")
+
 Row = Mapping[str, Any]
 Link = Callable[[Row], str]
 Page = Callable[[Administration, Request], Awaitable[tuple[str, str] | None]]
@@ -60,6 +62,7 @@ def routes(admin: Administration, config: Config) -> list[Route]:
         route("/console", overview),
         route("/console/rooms/{sdk_app_id:int}/{room_type}/{room_id}", room),
         route("/console/recordings/{task_id}", recording),
+        route("/console/library", library),
     ]
 
 
@@ -83,6 +86,7 @@ async def overview(admin: Administration, request: Request) -> tuple[str, str]:
                 "Recordings", tasks, ("task_id", "room_id", "status", "created_ms", "pieces", "last_error"),
                 "task_id", task_link,
             ),
+            _table("Media library", await reading.library(admin.db), LIBRARY_STATES, "state", library_link),
             _table(
                 "Callbacks", callbacks,
                 ("id", "group_id", "type", "url", "state", "tries", "last_status", "last_error", "at_ms"),
@@ -155,8 +159,34 @@ async def recording(admin: Administration, request: Request) -> tuple[str, str] 
     )
 
 
+async def library(admin: Administration, request: Request) -> tuple[str, str] | None:
+    """The media library: how full it is, what it holds and until when."""
+    if admin.library is None:
+        return None
+    space = await admin.library.space()
+    files = await reading.library_files(admin.db)
+    return "Media library", "".join(
+        (
+            _table("Space", [space], tuple(space)),
+            _table("By state", await reading.library(admin.db), LIBRARY_STATES),
+            _table(
+                "Files", files,
+                (
+                    "file_id", "name", "user_id", "state", "size", "stored_ms", "expires_at_ms", "error",
+                    "task_id",
+                ),
+                "task_id", task_link,
+            ),
+        )
+    )  # fmt: skip
+
+
 def room_link(row: Row) -> str:
     return f"/console/rooms/{row['sdk_app_id']}/{row['room_type']}/{quote(str(row['room_id']), safe='')}"
+
+
+def library_link(_row: Row) -> str:
+    return "/console/library"
 
 
 def task_link(row: Row) -> str:

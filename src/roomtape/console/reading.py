@@ -171,6 +171,30 @@ async def recording(db: Database, task_id: str) -> dict[str, Any] | None:
     }
 
 
+async def library(db: Database) -> list[Row]:
+    """The media library in one row per state: files, bytes, and when the next one ends."""
+    file = schema.library_files.c
+    return await _all(
+        db,
+        sa.select(
+            file.state, sa.func.count().label("files"), sa.func.sum(file.size).label("bytes"),
+            sa.func.min(file.expires_at_ms).label("first_expires_at_ms"),
+        )
+        .group_by(file.state)
+        .order_by(file.state),
+    )  # fmt: skip
+
+
+async def library_files(db: Database) -> list[Row]:
+    """Files of the media library, newest first."""
+    file = schema.library_files.c
+    query = sa.select(
+        file.file_id, file.sdk_app_id, file.task_id, file.name, file.user_id, file.kind, file.state,
+        file.size, file.stored_ms, file.expires_at_ms, file.removed_ms, file.error,
+    )  # fmt: skip
+    return await _all(db, query.order_by(file.created_ms.desc(), file.file_id).limit(PAGE))
+
+
 async def _callbacks(db: Database, task_id: str) -> list[Row]:
     """Its events in their order, each with where its delivery stands; "none" when nobody is told."""
     event, delivery = schema.events.c, schema.deliveries.c

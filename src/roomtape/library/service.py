@@ -24,7 +24,7 @@ from roomtape.library.links import Links
 from roomtape.library.store import LibraryStore, segments
 from roomtape.secret import Secret
 from roomtape.state.database import Database, DatabaseUnavailable, announce, origin
-from roomtape.state.schema import library_files, secrets
+from roomtape.state.schema import library_files, secrets, uploads
 from roomtape.state.sealing import Sealer
 from roomtape.storage.stores import StoreError
 
@@ -39,6 +39,7 @@ _KEY_NAME = "media_links"
 _KEY_BYTES = 32
 _RETRY_S = 5.0
 _BATCH = 100
+_LEFTOVERS_S = 60.0  # between looks at a failed task of which something may still arrive
 
 
 class NoSuchFile(DomainError):
@@ -159,6 +160,8 @@ class Library:
     async def note(self, conn: AsyncConnection, media: Media, *, failed: bool, error: str) -> None:
         """A file that waits for its storage (held), or that will never come (failed)."""
         await self._write(conn, media, FAILED if failed else HELD, error=error)
+        if failed:
+            announce(conn, TOPIC)
 
     async def _write(self, conn: AsyncConnection, media: Media, state: str, **more: Any) -> str:
         now_ms = self._clock.now_ms()
@@ -221,6 +224,11 @@ class Library:
         async with self._db.read() as conn:
             return [dict(row) for row in (await conn.execute(query)).mappings()]
 
+    async def space(self) -> dict[str, int]:
+        """Bytes: what the library fills, what it may (0: no limit of its own), what its disk has left."""
+        used, free = await asyncio.to_thread(self.store.measure)
+        return {"used_bytes": used, "max_bytes": self.store.max_bytes, "disk_free_bytes": free}
+
     async def remove(self, file_id: str) -> None:
         """End a file now; its bytes go at once. Raises NoSuchFile."""
         now_ms = self._clock.now_ms()
@@ -247,7 +255,8 @@ class Library:
         while not self._closed:
             self._wake.clear()
             try:
-                wait_s = await self._sweep()
+                waits = [await self._sweep(), await self._clear_failed()]
+                wait_s = min((wait for wait in waits if wait is not None), default=None)
             except DatabaseUnavailable as error:
                 log.error("database_unavailable", reason=str(error))
                 wait_s = _RETRY_S
@@ -287,6 +296,52 @@ class Library:
                 return min(next_s, _RETRY_S) if failed else next_s
             failed = not await self._delete(row) or failed
         return _RETRY_S if failed else 0.0 if waiting else None
+
+    async def _clear_failed(self) -> float | None:
+        """Delete what was stored of files that failed; returns the seconds until some may be due, or None.
+
+        Segments of an HLS whose playlist never comes are named by nobody and would never expire. What can
+        still arrive is waited for; the spool keeps its own copy.
+        """
+        failed = sa.and_(
+            library_files.c.state == FAILED,
+            library_files.c.removed_ms.is_(None),
+            library_files.c.node_id == self._db.node_id,
+        )
+        arrives = sa.exists().where(uploads.c.task_id == library_files.c.task_id, uploads.c.state == "ready")
+        async with self._db.read() as conn:
+            query = sa.select(library_files.c.task_id, arrives.label("arrives")).where(failed).distinct()
+            rows = (await conn.execute(query.limit(_BATCH))).all()
+        wait_s = _LEFTOVERS_S if any(row.arrives for row in rows) else None
+        for row in rows:
+            if not row.arrives and not await self._clear_task(row.task_id):
+                wait_s = _RETRY_S
+        return wait_s
+
+    async def _clear_task(self, task_id: str) -> bool:
+        mine = library_files.c.task_id == task_id
+        async with self._db.read() as conn:
+            rows = (await conn.execute(sa.select(library_files).where(mine))).all()
+        try:
+            keep = set()
+            for row in rows:
+                if row.state in (STORED, HELD):
+                    lines = await asyncio.to_thread(self.store.playlist_of, f"{task_id}/{row.name}")
+                    keep |= {row.name, *(segments(lines) if row.kind == HLS else ())}
+            cleared = await self.store.clear(task_id, keep)
+        except (OSError, StoreError) as error:
+            log.error("library_clear_failed", task_id=task_id, reason=str(error))
+            return False
+        async with self._db.write() as conn:
+            announce(conn, TOPIC)
+            await conn.execute(
+                sa.update(library_files)
+                .where(mine, library_files.c.state == FAILED, library_files.c.removed_ms.is_(None))
+                .values(removed_ms=self._clock.now_ms())
+            )
+        if cleared:
+            log.info("library_leftovers_removed", task_id=task_id, files=cleared)
+        return True
 
     async def _delete(self, row: sa.Row[Any]) -> bool:
         """The bytes first, then the row: what is interrupted in between is done again."""

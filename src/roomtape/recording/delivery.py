@@ -106,6 +106,28 @@ class Delivery:
         self._dirty.add(task_id)
         self._changed.set()
 
+    async def recall(self) -> None:
+        """Write playlists again that wait to be stored and are not in the spool as they were written.
+
+        They are made of rows and not forced to disk, which would cost each of them a sync of its own; a
+        power cut may take the file of one whose row is there. For the start, before anything is uploaded.
+        """
+        waits = sa.and_(uploads.c.subject == "playlist", uploads.c.state == "ready")
+        async with self._db.read() as conn:
+            rows = (await conn.execute(sa.select(uploads).where(waits))).all()
+        for row in rows:
+            if self._find(row.task_id) is None or await asyncio.to_thread(_holds, Path(row.path), row.md5):
+                continue
+            async with self._db.write() as conn:
+                await conn.execute(sa.update(uploads).where(uploads.c.id == row.id).values(state="unwritten"))
+                await conn.execute(
+                    sa.update(outputs)
+                    .where(outputs.c.task_id == row.task_id, outputs.c.output_key == row.output_key)
+                    .values(playlist_wanted=outputs.c.playlist_proven)
+                )
+            log.warning("playlist_lost", task_id=row.task_id, name=row.name)
+            self.touch(row.task_id)
+
     async def run(self) -> None:
         """Look at what was touched, until `end`."""
         while True:
@@ -485,3 +507,11 @@ def _due_ms(uploaded_ms: int | None, size: int) -> int:
     if uploaded_ms is None:
         return 0
     return uploaded_ms + max(PLAYLIST_EVERY_MS, int(PLAYLIST_EVERY_MS_PER_MB * size / 1_000_000))
+
+
+def _holds(path: Path, md5: str) -> bool:
+    """Whether the file is there, with these bytes."""
+    try:
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == md5
+    except FileNotFoundError:
+        return False

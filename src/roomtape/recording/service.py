@@ -155,6 +155,7 @@ class RecordingService:
     async def start(self) -> None:
         """Take this node's tasks back and begin to serve workers, rooms and uploads."""
         await self._take_back()
+        await self._delivery.recall()
         self._workers.serve(self._life)
         self._rooms.watch(self._life)
         self._rooms.on_upstream(self._automatic.upstream)

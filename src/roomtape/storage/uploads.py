@@ -292,6 +292,16 @@ class Uploads:
                 .where(uploads.c.id == upload.id, uploads.c.revision == upload.revision)
                 .values(state="proven", etag=proof.md5, proven_ms=now_ms, tries=0, first_failed_ms=None)
             )
+            if upload.tries:  # the store is back: the rest of the task's backlog does not sit out its waits
+                await conn.execute(
+                    sa.update(uploads)
+                    .where(
+                        uploads.c.task_id == upload.task_id,
+                        uploads.c.state == "ready",
+                        uploads.c.next_at_ms > now_ms,
+                    )
+                    .values(next_at_ms=now_ms)
+                )
             await self._follower.proven(conn, upload, now_ms)
         log.info(
             "upload_proven", task_id=upload.task_id, name=upload.name, size=proof.size, method=proof.method

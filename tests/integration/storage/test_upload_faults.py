@@ -313,6 +313,34 @@ async def test_r_up_2_a_restarted_server_goes_on_with_what_is_in_the_spool(
         assert job.stored()[piece.name] == piece.name.encode() * 47
 
 
+@pytest.mark.parametrize("left", [None, b""], ids=["its name", "its bytes"])
+async def test_r_up_2_a_playlist_of_which_a_power_cut_took_the_file_is_written_again(
+    db: Database, clock: ManualClock, tmp_path: Path, faulty: FaultyS3, bucket: str, left: bytes | None
+) -> None:
+    """Its row is there, and what the row says is what it is made of."""
+    faulty.fault = lambda request: SERVER_FAULT if request.key.endswith(".m3u8") else None
+    async with stage(db, clock, tmp_path) as before:
+        job = await begin(before, faulty, bucket)
+        piece = job.worker.piece(job.assign, 0)
+        await job.worker.told(PieceCommitted)
+        async with asyncio.timeout(PATIENCE_S):
+            while not [r for r in faulty.requests if r.key.endswith(".m3u8")]:
+                await job.onward()
+        app = (before.sdk_app_id, before.app_key)
+    (index,) = (tmp_path / "spool" / job.task_id / "index").iterdir()
+    if left is None:
+        index.unlink()
+    else:
+        index.write_bytes(left)
+    job.heal()
+    async with stage(db, clock, tmp_path, boot_id="boot-2", app=app) as after:
+        job.server = after
+        await job.event(304)
+        (playlist,) = (content for key, content in job.stored().items() if key.endswith(".m3u8"))
+        assert piece.name in playlist.decode()
+        assert await job.payloads(308) == []
+
+
 async def test_r_up_2_what_fails_for_its_whole_time_is_kept_and_the_task_goes(
     db: Database, clock: ManualClock, tmp_path: Path, faulty: FaultyS3, bucket: str
 ) -> None:

@@ -86,3 +86,17 @@ def test_a_worker_can_be_sealed_here_and_what_is_missing_is_said(config: Config)
     assert bool(landlock.fix) is (landlock.state != "ok")
     assert findings["clock"].state in ("ok", "warn")
     assert findings["disk sync"].found.endswith("for 1 MB")
+
+
+@pytest.mark.parametrize(
+    ("limit_gb", "state", "word"), [(0, "ok", "no limit"), (1, "ok", "of 1"), (0.001, "warn", "library.max_gb")]
+)
+def test_the_library_says_how_full_it_is(
+    config: Config, tmp_path: Path, limit_gb: float, state: str, word: str
+) -> None:
+    config.library.max_gb = limit_gb
+    config.library_path.mkdir(parents=True)
+    (config.library_path / "film.mp4").write_bytes(bytes(950_000))
+    library = found(config)["library"]
+    assert library.state == state
+    assert word in library.found + library.fix

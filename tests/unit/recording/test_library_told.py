@@ -170,6 +170,26 @@ async def test_a_full_library_is_told_as_held_back_then_failed(
         assert (server.spool / task_id / "files").exists()
 
 
+async def test_segments_of_a_playlist_that_never_comes_do_not_stay_in_the_library(
+    db: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """No playlist names them, so that nothing would ever end them; the spool keeps the pieces."""
+    rules = UploadRules(max_age_s=1200)
+    async with stage(db, clock, tmp_path, library_bytes=2000, upload=rules) as server:  # room for one of two
+        task_id, _worker = await record(server, media_type=1, pieces=2)
+        await server.event(311, advancing=True, status=1)
+        assert len(list((server.root / "library").rglob("*.ts"))) == 1
+        await server.event(312, advancing=True, status=1)
+        changed = asyncio.Event()
+        db.on_commit(TOPIC, changed.set)
+        async with asyncio.timeout(PATIENCE_S):
+            while not await server.count(library_files, library_files.c.removed_ms.is_not(None)):
+                await changed.wait()
+                changed.clear()
+        assert list((server.root / "library").rglob("*.ts")) == []
+        assert len(list((server.spool / task_id / "pieces").iterdir())) == 2
+
+
 async def test_a_task_is_not_gone_before_its_312_however_late_that_is(
     db: Database, clock: ManualClock, tmp_path: Path
 ) -> None:
