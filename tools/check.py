@@ -28,6 +28,7 @@ TIERS: dict[str, list[Command]] = {
     "lint": [
         [str(PYTHON), "-m", "ruff", "check", "."],
         [str(PYTHON), "-m", "mypy"],
+        [str(PYTHON), "-m", "mypy", "--config-file", "tests/mypy.ini"],
         [str(PYTHON), "-m", "mypy.stubtest", "roomtape._core"],
         ["lint-imports"],
         ["cargo", "fmt", "--all", "--check"],

@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from roomtape.clock import Clock
+from roomtape.media.core import RawCore
 
 Event = tuple[object, ...]
 
@@ -221,3 +222,8 @@ class CoreTwin:
         self._raise(
             "track_stop", track.number, track.room, track.user, track.kind, self.clock.monotonic_ns(), cause
         )
+
+
+def _is_a_core(twin: CoreTwin) -> RawCore:
+    """For mypy, which compares the twin's calls with those the product makes; the real core is compared there."""
+    return twin

@@ -8,6 +8,7 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from roomtape.control import messages as say
 from roomtape.control.channel import Unpacker, pack
@@ -127,7 +128,7 @@ class FakeServer:
             return []
         if self.epochs.get(message.task_id, message.epoch) != message.epoch:
             return []
-        row = {"task_id": message.task_id, "epoch": message.epoch}
+        row: dict[str, Any] = {"task_id": message.task_id, "epoch": message.epoch}
         if isinstance(message, say.PieceReady) and self.commit:
             self._commit(message)
             return [say.PieceCommitted(**row, output=message.output, piece_no=message.piece_no)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 from pathlib import Path
+from typing import Any
 
 from roomtape.control import messages as say
 from roomtape.media.frames import NS
@@ -214,7 +215,7 @@ class Inline:
         while self._answered < len(self.said):
             message = self.said[self._answered]
             self._answered += 1
-            row = {"task_id": TASK, "epoch": self.epoch}
+            row: dict[str, Any] = {"task_id": TASK, "epoch": self.epoch}
             if isinstance(message, say.PieceReady) and self.commit:
                 known = self.pieces.setdefault((message.output, message.piece_no), message)
                 assert known.sha256 == message.sha256

@@ -28,7 +28,7 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> object:
     return load
 
 
-def test_a_tier_runs_all_its_commands_and_fails_when_one_fails(tool, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_tier_runs_all_its_commands_and_fails_when_one_fails(tool, capsys) -> None:
     check = tool("check")
     passing = [sys.executable, "-c", "print('3 passed in 0.1s')"]
     failing = [sys.executable, "-c", "print('1 failed, 2 passed in 0.2s'); raise SystemExit(1)"]
@@ -39,18 +39,18 @@ def test_a_tier_runs_all_its_commands_and_fails_when_one_fails(tool, capsys) -> 
     assert "3 passed" in capsys.readouterr().out
 
 
-def test_the_results_of_all_crates_are_added_up(tool, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_the_results_of_all_crates_are_added_up(tool, capsys) -> None:
     text = "test result: ok. 3 passed; 0 failed; 0 ignored\\ntest result: ok. 4 passed; 1 failed; 0 ignored"
     _, _, closing = tool("check").tier("rust", [[sys.executable, "-c", f"print('{text}')"]], {})
     assert closing == "7 passed, 1 failed"
 
 
-def test_an_unknown_tier_is_wrong_usage(tool, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_an_unknown_tier_is_wrong_usage(tool, capsys) -> None:
     assert tool("check").main(["bogus"]) == 2
     assert "no such tier: bogus" in capsys.readouterr().err
 
 
-def test_a_build_step_is_fresh_only_for_the_same_inputs(tool, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_build_step_is_fresh_only_for_the_same_inputs(tool, tmp_path, monkeypatch) -> None:
     project = tool("project")
     monkeypatch.setattr(project, "STAMPS", tmp_path)
     monkeypatch.setattr(project, "ROOT", tmp_path)
@@ -65,7 +65,7 @@ def test_a_build_step_is_fresh_only_for_the_same_inputs(tool, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("home", [None, "", "empty"])
-def test_toolchains_are_found_without_a_home(tool, home, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_toolchains_are_found_without_a_home(tool, home, tmp_path, monkeypatch) -> None:
     import subprocess
 
     if home is None:

@@ -34,4 +34,5 @@ def _noted(call: Callable[[Any], None], log: int) -> Callable[[Any], None]:
 
 if _PATH:  # opened before a worker gives up its right to
     _LOG = os.open(_PATH, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    os.fsync, os.fdatasync = _noted(os.fsync, _LOG), _noted(os.fdatasync, _LOG)
+    os.fsync = _noted(os.fsync, _LOG)  # type: ignore[assignment]
+    os.fdatasync = _noted(os.fdatasync, _LOG)  # type: ignore[assignment]

@@ -41,7 +41,7 @@ async def test_every_subscriber_gets_what_fits_in_order() -> None:
 async def test_a_waiting_reader_is_woken() -> None:
     bus = InProcessBus()
     subscription = bus.subscribe("x")
-    reader = asyncio.create_task(anext(aiter(subscription)))
+    reader = asyncio.ensure_future(anext(aiter(subscription)))
     await asyncio.sleep(0)
     bus.publish("x", b"1")
     assert (await reader).payload == b"1"

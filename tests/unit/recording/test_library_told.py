@@ -270,8 +270,10 @@ async def test_an_expire_time_of_any_size_is_kept(server: Stage) -> None:
 
 
 async def test_what_the_request_wished_is_kept_with_the_file(server: Stage) -> None:
-    wishes = {"procedure": "flow", "storage_region": "ap-x", "class_id": 7, "sub_app_id": 8,
-              "session_context": "s", "source_context": "t"}  # fmt: skip
+    wishes: dict[str, Any] = {
+        "procedure": "flow", "storage_region": "ap-x", "class_id": 7, "sub_app_id": 8,
+        "session_context": "s", "source_context": "t",
+    }  # fmt: skip
     task_id, _ = await record(server, media_type=1, **wishes)
     await server.event(312)
     [row] = await server.library.files(task_id=task_id)

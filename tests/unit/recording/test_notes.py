@@ -86,6 +86,6 @@ async def test_what_is_said_again_is_counted_and_a_flood_is_bounded(
         await server.clock.advance(1)
     async with server.db.read() as conn:
         rows = (await conn.execute(sa.select(task_notes).where(task_notes.c.kind == "late"))).all()
-    assert (rows[0].text, rows[0].count, rows[0].last_ms - rows[0].at_ms) == ("again", 6, 2000)
-    assert (rows[-1].text, sum(row.count for row in rows)) == (notes.REST, 26)
+    assert (rows[0].text, rows[0]._mapping["count"], rows[0].last_ms - rows[0].at_ms) == ("again", 6, 2000)
+    assert (rows[-1].text, sum(row._mapping["count"] for row in rows)) == (notes.REST, 26)
     assert len(rows) <= 6
