@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,14 @@ def threads(pid: int) -> dict[str, ThreadTime]:
             so_far = ThreadTime(before.all_s + so_far.all_s, before.system_s + so_far.system_s)
         used[name] = so_far
     return used
+
+
+def process_cpu_s(pid: int) -> float:
+    """User plus system seconds of a running process, its threads that ended too, to the nanosecond.
+
+    Source: clock_getcpuclockid(3), whose formula this is; /proc counts in ticks of 10 ms.
+    """
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def rss_mib(pids: list[int]) -> float:

@@ -7,7 +7,6 @@ CONFIG is the effective configuration as JSON.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import resource
 import secrets
@@ -27,9 +26,8 @@ import structlog
 import uvloop
 from prometheus_client import REGISTRY, Histogram
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
 
-from roomtape import process
+from roomtape import loglines, process
 from roomtape.access.development import development_keys
 from roomtape.access.service import Access
 from roomtape.api import gateway, openapi
@@ -386,21 +384,21 @@ class Server:
             host, port = split_address(config.admin.listen, "admin.listen")
             admin_socket = self._bind(host, port, "admin.listen")
             # The API is there too: the explorer's page may call its own origin only.
-            await self._listen(gateway.straight(actions, Starlette(routes=operators + api)), admin_socket)
+            await self._listen(gateway.Straight(actions, Starlette(routes=operators + api)), admin_socket)
             public += health.routes(self._checks(), self.metrics.refresh)[:2]
         else:
             public = operators + public
         if dev is not None:
             public += demo.routes(self.access, dev.sdk_app_id)
         await self._listen(
-            gateway.straight(actions, Starlette(routes=public)),
+            gateway.Straight(actions, Starlette(routes=public)),
             http_socket,
             config.server.tls_cert,
             config.server.tls_key,
         )
 
     async def _listen(
-        self, app: ASGIApp, listener: socket.socket, tls_cert: str = "", tls_key: str = ""
+        self, app: gateway.Straight, listener: socket.socket, tls_cert: str = "", tls_key: str = ""
     ) -> None:
         given = self.config.server
         bounds = Bounds(
@@ -412,7 +410,7 @@ class Server:
             per_address=given.connections_per_address,
             proxies=given.trusted_proxies,
         )
-        server = HttpServer(app, listener, bounds, tls_cert=tls_cert, tls_key=tls_key)
+        server = HttpServer(app, listener, bounds, answers=app.at_once, tls_cert=tls_cert, tls_key=tls_key)
         await server.start()
         self._http_servers.append(server)
         self._down.push_async_callback(server.stop)
@@ -542,28 +540,10 @@ def _loud(task: asyncio.Task[None]) -> None:
         log.error("background_work_broke", exc_info=task.exception())
 
 
-def set_up_logging(level: str) -> None:
-    """One line per event on stderr, `key=value`, from our loggers and the standard ones alike."""
-    minimum = logging.getLevelNamesMapping()[level.upper()]
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(minimum),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    logging.basicConfig(stream=sys.stderr, level=max(minimum, logging.WARNING), format="%(message)s")
-
-
 async def run(config_path: Path) -> None:
     """Serve until SIGTERM or SIGINT. Raises StartFailed."""
     config = load_effective(config_path)
-    set_up_logging(config.log.level)
+    loglines.set_up(config.log.level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,9 +15,9 @@ import ipaddress
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import prometheus_client
 import uvicorn
@@ -25,6 +25,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 MAX_HEADER_BYTES = 64 * 1024
+AT_ONCE_BYTES = 16 * 1024  # of body; a larger request takes the ordinary way
 GRACE_S = 3  # for requests that are under way when the server ends
 
 REFUSED = prometheus_client.Counter("roomtape_http_refused", "Connections ended by a bound", ["bound"])
@@ -88,15 +89,32 @@ class Places:
         return str(address)
 
 
+class AtOnce(Protocol):
+    """Answers a whole request without waiting, or not.
+
+    The answer is headers (content-length among them) and body of a response 200. None: the application is
+    called with the same scope, and may find in it what was begun.
+    """
+
+    def __call__(
+        self, scope: dict[str, Any], body: bytes
+    ) -> tuple[list[tuple[bytes, bytes]], bytes] | None: ...
+
+
 class _Guarded(HttpToolsProtocol):
     """One connection; subclasses carry the bounds of their listener."""
 
     bounds: Bounds
     places: Places
+    answers: Mapping[bytes, AtOnce]  # by target
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
+        self._due: tuple[str, float] | None = None  # a deadline that is armed when all that came is read
+        self._reading = False
+        self._answer: AtOnce | None = None  # for the request that is being read
+        self._body = b""  # of such a one
         self._in_header = True
         self._header_bytes = 0
         self._place: str | None = None
@@ -117,27 +135,95 @@ class _Guarded(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._in_header:
             self._header_bytes += len(data)
+        self._reading = True
         super().data_received(data)
+        self._reading = False
+        if self._due is not None:
+            self._arm(*self._due)
         if self._in_header and self._header_bytes > MAX_HEADER_BYTES:
             self._refuse("large_header", b"431 Request Header Fields Too Large")
         elif self._in_header and self._header_bytes and self._deadline is None:
             # Empty lines before a request begin no message; they stop the idle timer, though.
             self._arm("late_header", self.bounds.header_s)
 
+    def shutdown(self) -> None:
+        if self._answer is not None:
+            self._ordinary_way()  # it waits for what is under way
+        super().shutdown()
+
     def on_message_begin(self) -> None:
+        self._unset_keepalive_if_required()  # an answer in the middle of what is being read has armed it
         super().on_message_begin()
         self._arm("late_header", self.bounds.header_s)
 
     def on_headers_complete(self) -> None:
         self._in_header = False
         self._arm("late_body", self.bounds.body_s)
-        super().on_headers_complete()
+        if (answer := self.answers.get(self.url)) is not None and self._may_answer_at_once():
+            self._answer = answer
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._answer is None:
+            super().on_body(body)
+            return
+        self._body += body
+        if len(self._body) > AT_ONCE_BYTES:
+            self._ordinary_way()
 
     def on_message_complete(self) -> None:
         self._disarm()
         self._in_header = True  # of the next request, should one follow
         self._header_bytes = 0
-        super().on_message_complete()
+        if self._answer is not None:
+            self._answer_at_once(self._answer)
+        else:
+            super().on_message_complete()
+
+    def _may_answer_at_once(self) -> bool:
+        """Whether nothing is between this request and its answer: no other answer, no full buffer."""
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and self.parser.get_method() == b"POST"
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
+            and not self.parser.should_upgrade()
+        )
+
+    def _ordinary_way(self) -> None:
+        """Hand what has come of the request to the application, as if it had been from the beginning."""
+        body, self._answer, self._body = self._body, None, b""
+        super().on_headers_complete()
+        if body:
+            super().on_body(body)
+
+    def _answer_at_once(self, answer: AtOnce) -> None:
+        scope: Any = self.scope
+        scope["method"] = "POST"
+        scope["path"], scope["raw_path"], scope["query_string"] = self.url.decode("ascii"), self.url, b""
+        try:
+            answered = answer(scope, self._body)
+        except Exception:
+            self.logger.exception("Exception in ASGI application\n")
+            self.transport.close()
+            return
+        if answered is None:
+            self._ordinary_way()
+            super().on_message_complete()
+            return
+        self._answer, self._body = None, b""
+        headers, body = answered
+        keep = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        lines = [b"HTTP/1.1 200 OK\r\n"]
+        for name, value in (*self.server_state.default_headers, *headers):
+            lines += (name, b": ", value, b"\r\n")
+        lines += (b"\r\n" if keep else b"connection: close\r\n\r\n", body)
+        self.transport.write(b"".join(lines))
+        if not keep:
+            self.transport.close()
+        self.on_response_complete()
 
     def handle_websocket_upgrade(self) -> None:
         self._disarm()
@@ -151,9 +237,13 @@ class _Guarded(HttpToolsProtocol):
 
     def _arm(self, bound: str, seconds: float) -> None:
         self._disarm()
+        if self._reading:
+            self._due = (bound, seconds)  # most requests are complete in what is being read
+            return
         self._deadline = self.loop.call_later(seconds, self._refuse, bound, b"408 Request Timeout")
 
     def _disarm(self) -> None:
+        self._due = None
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -224,6 +314,7 @@ class HttpServer(uvicorn.Server):
         listener: socket.socket,
         bounds: Bounds | None = None,
         *,
+        answers: Mapping[bytes, AtOnce] | None = None,
         tls_cert: str = "",
         tls_key: str = "",
     ) -> None:
@@ -232,7 +323,9 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=type("Guarded", (_Guarded,), {"bounds": bounds, "places": places}),
+                http=type(
+                    "Guarded", (_Guarded,), {"bounds": bounds, "places": places, "answers": answers or {}}
+                ),
                 ws=type("GuardedSocket", (_GuardedSocket,), {"places": places}),
                 ws_ping_interval=bounds.ping_s,
                 ws_ping_timeout=bounds.pong_s,

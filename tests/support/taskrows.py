@@ -94,6 +94,9 @@ class RecordingRows:
     async def describe(self, sdk_app_id: int, task_id: str) -> TaskView:
         return TaskView(task_id, STATUS[await self._status(sdk_app_id, task_id)], self.files)
 
+    def describe_held(self, sdk_app_id: int, task_id: str) -> TaskView | None:
+        return None  # all is in the database
+
     async def modify(self, sdk_app_id: int, task_id: str, lists: SubscribeLists) -> str:
         if await self._status(sdk_app_id, task_id) == "exited":
             raise TaskExited("The recorder has left.")

@@ -31,7 +31,7 @@ def _writes(called: ast.expr) -> bool:
     match called:
         case ast.Attribute(value=ast.Name(id="log"), attr=level):
             return level in LEVELS
-        case ast.Name(id="say" | "_say"):
+        case ast.Name(id="say" | "_say" | "Often"):
             return True
         case ast.Call(func=ast.Name(id="getattr"), args=[ast.Name(id="log"), *_]):
             return True

@@ -7,6 +7,8 @@ second; changes made here are seen at once.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import ipaddress
 import json
 import secrets as random_source
@@ -38,6 +40,8 @@ from roomtape.state.schema import accounts, api_keys, app_keys, applications, po
 from roomtape.state.sealing import Sealer
 
 FRESH_S = 1
+FRESH_NS = FRESH_S * 1_000_000_000
+AHEAD_NS = FRESH_NS // 2  # older than this and asked for: read again
 CHANGED = "access"  # the topic announced by every change
 
 CALLBACK_KINDS = (*("room", "media", "record", "relay", "ingest", "web_record", "slice", "moderation", "ai"),)
@@ -125,35 +129,71 @@ class NewKey:
     token: Secret | None = None
 
 
+K = TypeVar("K")
 V = TypeVar("V")
 
 
 @dataclass(slots=True)
-class _Cache(Generic[V]):
-    """Values by key, each at most FRESH_S old. Bounded, because unknown ids are remembered too."""
+class _Cache(Generic[K, V]):
+    """Values by key, each at most FRESH_S old. Bounded, because unknown ids are remembered too.
+
+    A value that is still asked for is read again ahead of its time, so that no request waits for it, and
+    once for all who ask.
+    """
 
     clock: Clock
+    load: Callable[[K], Awaitable[V]]
     size: int = 4096
-    _held: dict[Any, tuple[int, V]] = field(default_factory=dict)
+    _held: dict[K, tuple[int, V]] = field(default_factory=dict)
+    _loading: dict[K, asyncio.Task[V]] = field(default_factory=dict)
     _changes: int = 0
 
-    async def get(self, key: Any, load: Callable[[], Awaitable[V]]) -> V:
-        now = self.clock.monotonic_ns()
+    def peek(self, key: K) -> tuple[int, V] | None:
+        """What is held and fresh, as (since when, value); None: it must be waited for."""
         held = self._held.get(key)
-        if held is not None and now - held[0] < FRESH_S * 1_000_000_000:
+        if held is None:
+            return None
+        age = self.clock.monotonic_ns() - held[0]
+        if age >= FRESH_NS:
+            return None
+        if age >= AHEAD_NS and key not in self._loading:
+            self._begin(key)
+        return held
+
+    async def get(self, key: K) -> V:
+        """The value, loaded when it is not held. Raises what loading raises."""
+        held = self.peek(key)
+        if held is not None:
             return held[1]
-        changes = self._changes
-        value = await load()
-        if changes != self._changes:
-            return value  # read while somebody wrote: right for this caller, not for later ones
-        if len(self._held) >= self.size:
-            self._held.clear()
-        self._held[key] = (now, value)
-        return value
+        # Not cancelled with one who waits for it: others may.
+        return await asyncio.shield(self._loading.get(key) or self._begin(key))
 
     def forget(self) -> None:
+        """Nothing that was read, or is being read, is right for those who ask from now on."""
         self._held.clear()
+        self._loading.clear()
         self._changes += 1
+
+    def _begin(self, key: K) -> asyncio.Task[V]:
+        task = asyncio.get_running_loop().create_task(self._read(key))
+        self._loading[key] = task
+        task.add_done_callback(functools.partial(self._read_ended, key))
+        return task
+
+    async def _read(self, key: K) -> V:
+        since, changes = self.clock.monotonic_ns(), self._changes
+        value = await self.load(key)
+        if changes == self._changes:  # else somebody wrote meanwhile: right for who asked, not for later ones
+            if len(self._held) >= self.size:
+                self._held.clear()
+            self._held[key] = (since, value)
+        return value
+
+    def _read_ended(self, key: K, task: asyncio.Task[V]) -> None:
+        if self._loading.get(key) is task:
+            del self._loading[key]
+        if not task.cancelled():
+            task.exception()  # who waits gets it; who reads ahead asks again when the value is old
 
 
 class Access:
@@ -163,25 +203,33 @@ class Access:
         self._db = db
         self._sealer = sealer
         self._clock = clock
-        self._apps: _Cache[App | None] = _Cache(clock)
-        self._keys: _Cache[ApiKey | None] = _Cache(clock)
-        self._app_keys: _Cache[tuple[Secret, ...]] = _Cache(clock)
-        self._policies: _Cache[tuple[Policy, ...]] = _Cache(clock)
+        self._apps: _Cache[int, App | None] = _Cache(clock, self._load_app)
+        self._keys: _Cache[str, ApiKey | None] = _Cache(clock, self._load_key)
+        self._app_keys: _Cache[int, tuple[Secret, ...]] = _Cache(clock, self._load_app_keys)
+        self._policies: _Cache[int, tuple[Policy, ...]] = _Cache(clock, self._load_policies)
         db.on_commit(CHANGED, self._forget)
 
     # --- look-ups on the way of a request ---------------------------------------------------------
 
     async def app(self, sdk_app_id: int) -> App | None:
         """The application, or None when there is none (or it was deleted)."""
-        return await self._apps.get(sdk_app_id, lambda: self._load_app(sdk_app_id))
+        return await self._apps.get(sdk_app_id)
 
     async def key(self, secret_id: str) -> ApiKey | None:
         """The API key, disabled ones too; None when there is none."""
-        return await self._keys.get(secret_id, lambda: self._load_key(secret_id))
+        return await self._keys.get(secret_id)
+
+    def held_app(self, sdk_app_id: int) -> tuple[int, App | None] | None:
+        """What `app` would answer without waiting, second of a pair; None when it would have to load."""
+        return self._apps.peek(sdk_app_id)
+
+    def held_key(self, secret_id: str) -> tuple[int, ApiKey | None] | None:
+        """What `key` would answer without waiting, second of a pair; None when it would have to load."""
+        return self._keys.peek(secret_id)
 
     async def policies(self, uin: int) -> tuple[Policy, ...]:
         """What is attached to an account, read."""
-        return await self._policies.get(uin, lambda: self._load_policies(uin))
+        return await self._policies.get(uin)
 
     async def verify_user(self, sdk_app_id: int, user: str, sig: Secret | str) -> None:
         """Check a UserSig against the application's keys. Raises BadUserSig."""
@@ -587,7 +635,7 @@ class Access:
         """The texts of an application's keys, newest first; None when there is no application."""
         if await self.app(sdk_app_id) is None:
             return None
-        keys = await self._app_keys.get(sdk_app_id, lambda: self._load_app_keys(sdk_app_id))
+        keys = await self._app_keys.get(sdk_app_id)
         return [key.reveal() for key in keys]
 
     async def _newest_key(self, sdk_app_id: int) -> str:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from roomtape.access.service import ApiKey, App
 from roomtape.api.dispatch import Action, Planned
+from roomtape.api.errors import ApiError
 from roomtape.api.messages import Language
 from roomtape.api.signing import Authorization
 from roomtape.contract.shapes import Request, Response
 
+_IDS = 64  # ids made of one reading of the system's random source
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+_random: list[str] = []  # 32 hexadecimal digits each, every one used once
 
-@dataclass(slots=True)
-class Call:
+
+def request_id() -> str:
+    """A UUID, version 4, lower case."""
+    if not _random:
+        digits = os.urandom(16 * _IDS).hex()
+        _random.extend(digits[i : i + 32] for i in range(0, len(digits), 32))
+    h = _random.pop()
+    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
+
+
+class Call(msgspec.Struct, eq=False):
     """Filled in from top to bottom; a step may rely on what the steps before it have set."""
 
     method: str
@@ -24,15 +39,19 @@ class Call:
     address: str  # the caller's, as believed
     trusted: bool  # the peer is a proxy of ours
     started_ns: int
-    request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    request_id: str
+    steps: Iterator[Any]  # of the chain, those that are left
+    failure: ApiError | None = None
     body: bytes = b""
     too_large: bool = False  # the rest of the body is not read: the connection closes
-    form: dict[str, str] | None = None  # decoded query or form
-    pairs: list[tuple[str, str]] = field(default_factory=list)
+    content: str = ""  # media type alone
+    form: Mapping[str, str] = {}  # decoded query or form
+    pairs: Sequence[tuple[str, str]] = ()
     authorization: Authorization | None = None  # None: signed in the older way
     action_name: str = ""
     version: str = ""
     timestamp_text: str = ""
+    timestamp_s: int = 0
     region: str = ""
     token: str = ""
     language: Language = "en-US"

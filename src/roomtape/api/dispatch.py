@@ -30,6 +30,7 @@ class Action:
     request: type[Request]
     response: type[Response]
     handler: Callable[[Any, Services], Awaitable[Response]]
+    held: Callable[[Any, Services], Response | None] | None  # the answer if it is in memory: asked first
     check: Check | None
     dated: DatedCheck | None
     rate: float  # calls per second of an account
@@ -66,6 +67,7 @@ def action(
     mutating: bool = False,
     remembers: bool = True,
     deadline_s: float = DEADLINE_S,
+    held: Callable[[Any, Services], Response | None] | None = None,
     check: Check | None = None,
     dated: DatedCheck | None = None,
     raises: tuple[type[DomainError], ...] = (),
@@ -80,6 +82,7 @@ def action(
             request=hints["req"],
             response=hints["return"],
             handler=handler,
+            held=held,
             check=check,
             dated=dated,
             rate=rate,

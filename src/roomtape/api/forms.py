@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,6 +18,8 @@ JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
+_MAX_TYPE = 200  # characters, far more than any media type has
+
 # Parameters of the request itself. They travel among an action's own in a query or form.
 COMMON_NAMES = frozenset(
     {
@@ -28,6 +31,11 @@ COMMON_NAMES = frozenset(
 
 def media_type(content_type: str) -> str:
     """The media type alone: no parameters, lower case."""
+    return _media_type(content_type[:_MAX_TYPE])
+
+
+@functools.lru_cache(maxsize=256)
+def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 

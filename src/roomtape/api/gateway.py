@@ -9,8 +9,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import random
-import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,19 +25,23 @@ import roomtape.api.actions.relay
 import roomtape.api.actions.rooms
 import roomtape.api.actions.usage  # noqa: F401  (they register their actions)
 from roomtape.api import steps
-from roomtape.api.call import Call
+from roomtape.api.call import Call, request_id
 from roomtape.api.dispatch import ACTIONS, PLANNED
 from roomtape.api.errors import ApiError, Family, of_fault
-from roomtape.api.messages import Language, Text
+from roomtape.api.messages import Text
 from roomtape.api.services import Services
 from roomtape.api.steps import Chain
 from roomtape.config import Config
-from roomtape.contract.shapes import Response
+from roomtape.loglines import Often
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Step = Callable[[Chain, Call], Awaitable[None] | None]
+Headers = list[tuple[bytes, bytes]]
+Paused = tuple[Call, Awaitable[None] | None]
+
+PAUSED = "roomtape.paused"  # in a scope: a request that `at_once` has begun
 
 # The order of checks; the first failure ends the request.
 STEPS: tuple[Step, ...] = (
@@ -63,8 +66,26 @@ STEPS: tuple[Step, ...] = (
 DISCARD_LIMIT = 64 * 1024 * 1024  # of a body that is too large: read on, so that the client reads the answer
 RESPONSE_LIMIT = 10 * 1024 * 1024
 MAX_TRACE_ID = 256
+KNOWN = ACTIONS.keys() | PLANNED.keys()
+
+# Names that nearly every request has, decoded.
+_NAMES = {
+    name.encode(): name
+    for name in (
+        *("host", "content-type", "content-length", "user-agent", "accept", "accept-encoding", "connection"),
+        *("authorization", "x-tc-action", "x-tc-version", "x-tc-timestamp", "x-tc-region", "x-tc-token"),
+        *("x-tc-requestclient", "x-tc-language", "x-tc-traceid", "x-tc-content-sha256"),
+    )
+}
+_ENCODER = msgspec.json.Encoder()
 
 log = structlog.get_logger("roomtape.api")
+
+_MEMBERS = (
+    *("action", "code", "request_id", "secret_id", "sdk_app_id", "address", "client", "trace_id"),
+    *("replayed", "ms", "bytes_in", "bytes_out"),
+)
+_tell = Often("api", *_MEMBERS)
 
 REQUESTS = Counter(
     "roomtape_api_requests", "Requests by action and code (OK for success)", ["action", "code"]
@@ -81,35 +102,79 @@ class Gateway:
         self._proxies = [ipaddress.ip_network(text) for text in config.server.trusted_proxies]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        paused: Paused | None = scope.get(PAUSED)
+        if paused is not None:
+            call, waiting = paused
+        else:
+            call = self._begin(scope)
+            if not await _read_body(call, receive):
+                return  # the client went away
+            waiting = self._walk(call)
+        while waiting is not None:
+            try:
+                await waiting
+            except Exception as error:
+                waiting = self._fail(call, error)
+            else:
+                waiting = self._walk(call)
+        body = self._body(call)
+        await send({"type": "http.response.start", "status": 200, "headers": _headers(call, body)})
+        await send({"type": "http.response.body", "body": body})
+        self._note(call, len(body))
+
+    def at_once(self, scope: dict[str, Any], body: bytes) -> tuple[Headers, bytes] | None:
+        """The answer (always 200) to a whole request of at most 32 KB, if it needs no waiting.
+
+        None: call this application with the same scope; it goes on from where this has got.
+        """
         call = self._begin(scope)
-        if not await _read_body(call, receive):
-            return  # the client went away
-        failure: ApiError | None = None
+        call.body = body
+        waiting = self._walk(call)
+        if waiting is not None:
+            scope[PAUSED] = (call, waiting)
+            return None
+        answer = self._body(call)
+        self._note(call, len(answer))
+        return _headers(call, answer), answer
+
+    def _walk(self, call: Call) -> Awaitable[None] | None:
+        """Take the steps that are left until one has to wait, and for what; None at the end of the way."""
+        chain = self._chain
         try:
-            for step in STEPS:
-                waiting = step(self._chain, call)
+            for step in call.steps:
+                waiting: Awaitable[None] | None = step(chain, call)
                 if waiting is not None:
-                    await waiting
-            body = _success(call.response, call.request_id)
-        except ApiError as error:
+                    return waiting
+        except Exception as error:
+            return self._fail(call, error)
+        return None
+
+    def _fail(self, call: Call, error: Exception) -> Awaitable[None] | None:
+        """End the way with this error, and say for how long to hold the answer back, if at all."""
+        call.steps = iter(())
+        if isinstance(error, ApiError):
             # Its frames hold the parsed body, and this one holds it: a cycle, megabytes until the next sweep.
             error.__traceback__ = error.__context__ = error.__cause__ = None
-            failure = error
-        except Exception as error:
-            failure = of_fault(Family.OTHER if call.action is None else call.action.family, error)
-            log.exception(
-                "action_failed", action=call.action_name, request_id=call.request_id, code=failure.code
+            call.failure = error
+        else:
+            family = Family.OTHER if call.action is None else call.action.family
+            call.failure = of_fault(family, error)
+            log.error(
+                "action_failed",
+                action=call.action_name,
+                request_id=call.request_id,
+                code=call.failure.code,
+                exc_info=error,
             )
-        if failure is not None:
-            body = _failure(failure, call.language, call.request_id)
-            await self._slow_down(call, failure)
-        await _respond(send, call, body)
-        self._note(call, failure, len(body))
+        return self._slow_down(call, call.failure)
 
     def _begin(self, scope: Scope) -> Call:
-        headers = _headers(scope["headers"])
+        # Names are lower case already (ASGI); of a repeated header the first counts.
+        headers = {
+            _NAMES.get(n) or n.decode("latin-1"): v.decode("latin-1") for n, v in reversed(scope["headers"])
+        }
         peer = (scope.get("client") or ("",))[0]
-        trusted = self._is_proxy(peer)
+        trusted = bool(self._proxies) and self._is_proxy(peer)
         address = peer
         if trusted:
             # From the right, the first hop that is not ours is who the outermost proxy saw.
@@ -121,64 +186,78 @@ class Gateway:
                     break
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         return Call(
-            method=scope["method"],
-            path=raw_path.decode("latin-1").partition("?")[0],
-            query=scope["query_string"],
-            headers=headers,
-            address=address,
-            trusted=trusted,
-            started_ns=self._chain.services.clock.monotonic_ns(),
+            scope["method"],
+            "/" if raw_path == b"/" else raw_path.decode("latin-1").partition("?")[0],
+            scope["query_string"],
+            headers,
+            address,
+            trusted,
+            self._chain.services.clock.monotonic_ns(),
+            request_id(),
+            iter(STEPS),
         )
 
     def _is_proxy(self, address: str) -> bool:
-        if not self._proxies:
-            return False
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:
             return False
         return any(parsed in network for network in self._proxies)
 
-    async def _slow_down(self, call: Call, failure: ApiError) -> None:
+    def _body(self, call: Call) -> bytes:
+        """The envelope of what has come out."""
+        if call.failure is None:
+            try:
+                return _success(call)
+            except Exception as error:
+                self._fail(call, error)
+        assert call.failure is not None
+        return _failure(call, call.failure)
+
+    def _slow_down(self, call: Call, failure: ApiError) -> Awaitable[None] | None:
         """Answer failures later once an address makes many of them: guessing signatures gets slow."""
         if not failure.code.startswith("AuthFailure.") or failure.code.endswith(".UnauthorizedOperation"):
-            return
+            return None
         chain = self._chain
-        if not chain.buckets.take(("failures", call.address), steps.FAILURES_PER_S):
-            # Spread out, or they would all come back in the same instant.
-            await chain.services.clock.sleep(random.uniform(0.5, 1.0))
+        if chain.buckets.take(("failures", call.address), steps.FAILURES_PER_S):
+            return None
+        # Spread out, or they would all come back in the same instant.
+        return chain.services.clock.sleep(random.uniform(0.5, 1.0))
 
-    def _note(self, call: Call, failure: ApiError | None, size: int) -> None:
+    def _note(self, call: Call, size: int) -> None:
         """One line and one count per request; nothing in them is secret."""
+        failure = call.failure
         code = "OK" if failure is None else failure.code
-        known = call.action_name in ACTIONS or call.action_name in PLANNED
-        action = call.action_name if known else "unknown"
-        seconds = (self._chain.services.clock.monotonic_ns() - call.started_ns) / 1e9
+        action = "unknown" if call.action is None and call.action_name not in KNOWN else call.action_name
+        took_ns = self._chain.services.clock.monotonic_ns() - call.started_ns
         _requests(action, code).inc()
-        _seconds(action).observe(seconds)
-        unlogged = 0
-        if _is_cheap(call, code):
+        _seconds(action).observe(took_ns / 1e9)
+        more: dict[str, int] = {}
+        if failure is not None and _is_cheap(call, code):
             # Anybody can cause these at any rate: a few lines show them, the metrics count them.
             if not self._chain.buckets.take("refusals logged", steps.REFUSALS_LOGGED_PER_S):
                 self._unlogged += 1
                 return
-            unlogged, self._unlogged = self._unlogged, 0
-        log.info(
-            "api",
-            action=action,
-            code=code,
-            request_id=call.request_id,
-            secret_id=call.key.secret_id if call.key else "",
-            sdk_app_id=call.app.sdk_app_id if call.app else 0,
-            address=call.address,
-            client=call.client[:64],
-            trace_id=_trace_id(call.headers),
-            replayed=call.replayed,
-            ms=round(seconds * 1000, 1),
-            bytes_in=len(call.body),
-            bytes_out=size,
-            **({"unlogged_before": unlogged} if unlogged else {}),
+            if self._unlogged:
+                more, self._unlogged = {"unlogged_before": self._unlogged}, 0
+        members = (
+            action,
+            code,
+            call.request_id,
+            call.key.secret_id if call.key else "",
+            call.app.sdk_app_id if call.app else 0,
+            call.address,
+            call.client[:64],
+            _trace_id(call),
+            call.replayed,
+            took_ns // 100_000 / 10,
+            len(call.body),
+            size,
         )
+        if more:
+            log.info("api", **dict(zip(_MEMBERS, members, strict=True)), **more)
+        else:
+            _tell(*members)
 
 
 def routes(services: Services, config: Config) -> list[Route]:
@@ -188,18 +267,23 @@ def routes(services: Services, config: Config) -> list[Route]:
     return [Route(path, gateway) for path in dict.fromkeys(paths)]
 
 
-def straight(api: Sequence[Route], others: ASGIApp) -> ASGIApp:
-    """An application that hands the API's paths over at once and all else to `others`.
+class Straight:
+    """An application that hands the API's paths over straight and all else to `others`.
 
     Going through a list of routes costs a request of the API as much as its signature.
     """
-    at = {route.path: route.app for route in api}
 
-    async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        found = at.get(scope["path"]) if scope["type"] == "http" else None
-        await (others if found is None else found)(scope, receive, send)
+    def __init__(self, api: Sequence[Route], others: ASGIApp) -> None:
+        self._at = {route.path: route.app for route in api}
+        self._others = others
+        # Of requests that name a path and nothing more, for a listener that can answer at once.
+        self.at_once = {
+            route.path.encode(): route.app.at_once for route in api if isinstance(route.app, Gateway)
+        }
 
-    return app
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        found = self._at.get(scope["path"]) if scope["type"] == "http" else None
+        await (self._others if found is None else found)(scope, receive, send)
 
 
 @functools.cache
@@ -220,14 +304,6 @@ def _is_cheap(call: Call, code: str) -> bool:
     return refused and code != "InternalError"
 
 
-def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers by lower-case name; of a repeated one the first counts."""
-    headers: dict[str, str] = {}
-    for name, value in raw:
-        headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
-    return headers
-
-
 async def _read_body(call: Call, receive: Receive) -> bool:
     """Read the body up to its limit, and discard what is beyond; False when the client went away.
 
@@ -235,14 +311,19 @@ async def _read_body(call: Call, receive: Receive) -> bool:
     """
     limit = steps.body_limit(call.method, call.headers.get("content-type", ""))
     declared = call.headers.get("content-length", "")
-    length = int(declared) if re.fullmatch(r"[0-9]{1,18}", declared) else 0
+    length = int(declared) if declared.isascii() and declared.isdigit() and len(declared) <= 18 else 0
     call.too_large = length > limit
     if length > DISCARD_LIMIT:
         return True
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        piece = message.get("body", b"")  # the whole of it
+        if not call.too_large and len(piece) <= limit:
+            call.body = piece
+            return True
     body = bytearray()
     received = 0
     while True:
-        message = await receive()
         if message["type"] == "http.disconnect":
             return False
         piece = message.get("body", b"")
@@ -254,14 +335,16 @@ async def _read_body(call: Call, receive: Receive) -> bool:
             body += piece
         if received > DISCARD_LIMIT or not message.get("more_body", False):
             break
+        message = await receive()
     call.body = bytes(body)
     return True
 
 
-def _success(response: Response | None, request_id: str) -> bytes:
+def _success(call: Call) -> bytes:
     """The envelope of a success. Raises ApiError for one that is too large."""
-    fields: dict[str, Any] = {} if response is None else msgspec.to_builtins(response)
-    body = msgspec.json.encode({"Response": {**fields, "RequestId": request_id}})
+    fields = b"{}" if call.response is None else _ENCODER.encode(call.response)
+    comma = b"" if fields == b"{}" else b","
+    body = b'{"Response":%b%b"RequestId":"%b"}}' % (fields[:-1], comma, call.request_id.encode())
     if len(body) > RESPONSE_LIMIT:
         raise ApiError(
             "ResponseSizeLimitExceeded", Text("The answer is above 10 MB; ask for less.", "返回包过大。")
@@ -269,28 +352,29 @@ def _success(response: Response | None, request_id: str) -> bytes:
     return body
 
 
-def _failure(error: ApiError, language: Language, request_id: str) -> bytes:
-    told = {"Code": error.code, "Message": error.text.say(language)}
-    return msgspec.json.encode({"Response": {"Error": told, "RequestId": request_id}})
+def _failure(call: Call, error: ApiError) -> bytes:
+    told = {"Code": error.code, "Message": error.text.say(call.language)}
+    return msgspec.json.encode({"Response": {"Error": told, "RequestId": call.request_id}})
 
 
-async def _respond(send: Send, call: Call, body: bytes) -> None:
-    headers: list[tuple[bytes, bytes]] = [
+def _headers(call: Call, body: bytes) -> Headers:
+    headers: Headers = [
         # Exactly this: one client compares it for equality before it looks for an error.
         (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
+        (b"content-length", b"%d" % len(body)),
         (b"x-tc-requestid", call.request_id.encode()),
     ]
-    trace_id = _trace_id(call.headers)
+    trace_id = _trace_id(call)
     if trace_id:
         headers.append((b"x-tc-traceid", trace_id.encode("latin-1")))
     if call.too_large:
         headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return headers
 
 
-def _trace_id(headers: Mapping[str, str]) -> str:
+def _trace_id(call: Call) -> str:
     """The caller's trace id, if it is one that can be echoed."""
-    value = headers.get("x-tc-traceid", "")
+    value = call.headers.get("x-tc-traceid")
+    if not value:
+        return ""
     return value if len(value) <= MAX_TRACE_ID and value.isascii() and value.isprintable() else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
 from roomtape.clock import Clock
 
@@ -14,20 +15,26 @@ class Buckets:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._state: dict[Hashable, tuple[float, int]] = {}  # tokens left, at this monotonic ns
+        self._state: dict[Hashable, list[Any]] = {}  # tokens left, at this monotonic ns
 
     def take(self, key: Hashable, rate: float) -> bool:
         """Take one token; False when there is none. `rate` is per second."""
         now = self._clock.monotonic_ns()
-        capacity = max(rate, 1.0)
-        tokens, then = self._state.get(key, (capacity, now))
-        tokens = min(capacity, tokens + (now - then) * rate / 1e9)
-        if len(self._state) >= _MAX_KEYS and key not in self._state:
-            self._drop_full(now)
+        capacity = rate if rate > 1.0 else 1.0
+        held = self._state.get(key)
+        if held is None:
+            if len(self._state) >= _MAX_KEYS:
+                self._drop_full(now)
+            self._state[key] = [capacity - 1.0, now]
+            return True
+        tokens = held[0] + (now - held[1]) * rate / 1e9
+        if tokens > capacity:
+            tokens = capacity
+        held[1] = now
         if tokens < 1.0:
-            self._state[key] = (tokens, now)
+            held[0] = tokens
             return False
-        self._state[key] = (tokens - 1.0, now)
+        held[0] = tokens - 1.0
         return True
 
     def _drop_full(self, now: int) -> None:

@@ -7,8 +7,9 @@ end the request. Source: API docs > Making API Request; where those are silent, 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +19,11 @@ import structlog
 from roomtape.access import policies
 from roomtape.access.errors import AccountBlocked, UnknownApp
 from roomtape.access.policies import Decision
+from roomtape.access.service import ApiKey, App
 from roomtape.api import messages, signing
 from roomtape.api.call import Call
-from roomtape.api.decode import Rules, decode, plant
-from roomtape.api.dispatch import ACTIONS, PLANNED, RETIRED, Planned
+from roomtape.api.decode import Rules, decode, decode_plain, plant
+from roomtape.api.dispatch import ACTIONS, PLANNED, RETIRED, Action, Planned
 from roomtape.api.errors import (
     ApiError,
     ForeignApp,
@@ -49,6 +51,7 @@ from roomtape.api.services import Services
 from roomtape.clock import within
 from roomtape.config import Config
 from roomtape.contract.regions import REGIONS
+from roomtape.contract.shapes import Request
 from roomtape.errors import DomainError, NotBuilt
 from roomtape.secret import Secret
 from roomtape.state import replay
@@ -63,6 +66,10 @@ FORM_LIMIT = 1024 * KIB
 BODY_LIMIT = 10 * 1024 * KIB
 FAILURES_PER_S = 100  # failed signatures of one address before its failures are slowed
 REFUSALS_LOGGED_PER_S = 5  # lines about requests that were refused unread; of the rest only the number
+
+_SECRET_ID = re.compile(r"[0-9A-Za-z_-]{4,64}")
+_SIGNED_INTEGER = re.compile(r"-[0-9]{1,19}")
+_NOBODYS_KEY = Secret("0" * 32)  # as long as a key; signs nothing that is ever accepted
 
 log = structlog.get_logger("roomtape.api")
 
@@ -119,25 +126,18 @@ def address_throttle(chain: Chain, call: Call) -> None:
 def credentials(chain: Chain, call: Call) -> None:
     """4: find out how the request is signed, and take its common parameters from there."""
     header = call.headers.get("authorization")
-    content = media_type(call.headers.get("content-type", ""))
-    if call.method == "GET":
-        call.pairs = parse_form(call.query)
-    elif content == FORM:
-        call.pairs = parse_form(call.body)
-    call.form = dict(call.pairs)
+    call.content = media_type(call.headers.get("content-type", ""))
+    if call.method == "GET" or call.content == FORM:
+        call.pairs = parse_form(call.query if call.method == "GET" else call.body)
+        call.form = dict(call.pairs)
     if header is not None:
         _take_headers(call)
     elif call.form.get("Signature"):
         _take_parameters(call)
     else:
         raise _missing("Authorization")
-    for name, value in (
-        ("Action", call.action_name),
-        ("Version", call.version),
-        ("Timestamp", call.timestamp_text),
-    ):
-        if not value:
-            raise _missing(f"X-TC-{name}" if header is not None else name)
+    if not (call.action_name and call.version and call.timestamp_text):
+        raise _first_missing(call, "X-TC-" if header is not None else "")
     if header is not None:
         try:
             call.authorization = signing.parse_authorization(header)
@@ -149,19 +149,25 @@ def credentials(chain: Chain, call: Call) -> None:
         call.secret_id, call.signature = call.authorization.secret_id, call.authorization.signature
 
 
+def _first_missing(call: Call, prefix: str) -> ApiError:
+    given = (("Action", call.action_name), ("Version", call.version), ("Timestamp", call.timestamp_text))
+    return _missing(prefix + next(name for name, value in given if not value))
+
+
 def _take_headers(call: Call) -> None:
-    headers = call.headers
-    call.action_name = headers.get("x-tc-action", "")
-    call.version = headers.get("x-tc-version", "")
-    call.timestamp_text = headers.get("x-tc-timestamp", "")
-    call.region = headers.get("x-tc-region", "")
-    call.token = headers.get("x-tc-token", "")
-    call.client = headers.get("x-tc-requestclient", "")
-    call.language = "zh-CN" if headers.get("x-tc-language") == "zh-CN" else "en-US"
+    find = call.headers.get
+    call.action_name = find("x-tc-action", "")
+    call.version = find("x-tc-version", "")
+    call.timestamp_text = find("x-tc-timestamp", "")
+    call.region = find("x-tc-region", "")
+    call.token = find("x-tc-token", "")
+    call.client = find("x-tc-requestclient", "")
+    if find("x-tc-language") == "zh-CN":
+        call.language = "zh-CN"
 
 
 def _take_parameters(call: Call) -> None:
-    form = call.form or {}
+    form = call.form
     call.action_name = form.get("Action", "")
     call.version = form.get("Version", "")
     call.timestamp_text = form.get("Timestamp", "")
@@ -195,9 +201,11 @@ def version_and_action(chain: Chain, call: Call) -> None:
 
 def time_window(chain: Chain, call: Call) -> None:
     """6: the request's time may be 300 s away, either way."""
-    if not re.fullmatch(r"-?[0-9]{1,19}", call.timestamp_text):
+    text = call.timestamp_text
+    if not (text.isascii() and text.isdigit() and len(text) < 20) and not _SIGNED_INTEGER.fullmatch(text):
         raise ApiError("InvalidParameter", messages.wrong_type("Timestamp", "int64"))
-    if abs(chain.now_s() - int(call.timestamp_text)) > WINDOW_S:
+    call.timestamp_s = int(text)
+    if not -WINDOW_S <= chain.now_s() - call.timestamp_s <= WINDOW_S:
         raise ApiError(
             "AuthFailure.SignatureExpire",
             Text(
@@ -207,15 +215,28 @@ def time_window(chain: Chain, call: Call) -> None:
         )
 
 
-async def secret_id(chain: Chain, call: Call) -> None:
+def secret_id(chain: Chain, call: Call) -> Awaitable[None] | None:
     """7: the form of the SecretId, and that such a key is active."""
+    held = chain.services.access.held_key(call.secret_id)
+    if held is None:
+        return _load_key(chain, call)
+    _take_key(chain, call, held[1])
+    return None
+
+
+async def _load_key(chain: Chain, call: Call) -> None:
     trimmed = call.secret_id.strip()
-    if not re.fullmatch(r"[0-9A-Za-z_-]{4,64}", trimmed):
+    if not _SECRET_ID.fullmatch(trimmed):
         raise ApiError(
             "AuthFailure.InvalidSecretId", Text("The SecretId is not an API key id.", "SecretId 格式错误。")
         )
-    key = await chain.services.access.key(trimmed) if trimmed == call.secret_id else None
+    _take_key(chain, call, await chain.services.access.key(trimmed) if trimmed == call.secret_id else None)
+
+
+def _take_key(chain: Chain, call: Call, key: ApiKey | None) -> None:
     if key is None or key.disabled:
+        # As much work as for a key that exists: how long it takes does not tell whether one does.
+        _signature_fits(chain, call, _NOBODYS_KEY if key is None else key.secret_key)
         raise ApiError(
             "AuthFailure.SecretIdNotFound",
             Text("There is no active key with this SecretId.", "SecretId 不存在或已禁用。"),
@@ -225,31 +246,31 @@ async def secret_id(chain: Chain, call: Call) -> None:
 
 def signature(chain: Chain, call: Call) -> None:
     """8: the scope, and the signature itself."""
-    if not _signature_fits(chain, call):
+    if chain.config.api.strict_service and call.authorization and call.authorization.service != SERVICE:
+        raise ApiError(
+            "NoSuchProduct",
+            Text(f"The service in the credential must be {SERVICE}.", f"产品名必须是 {SERVICE}。"),
+        )
+    if not _signature_fits(chain, call, call.caller.secret_key):
         raise ApiError(
             "AuthFailure.SignatureFailure",
             Text("The signature does not fit the request.", "签名验证失败。"),
         )
 
 
-def _signature_fits(chain: Chain, call: Call) -> bool:
+def _signature_fits(chain: Chain, call: Call, key: Secret) -> bool:
     api = chain.config.api
-    secret = call.caller.secret_key.reveal()
+    secret = key.reveal()
     forwarded = call.headers.get("x-forwarded-host") if call.trusted else None
-    aliases = (*api.signing_host_aliases, *signing.OFFICIAL_HOSTS)
+    aliases = itertools.chain(api.signing_host_aliases, signing.OFFICIAL_HOSTS)
     hosts = signing.host_candidates(call.headers.get("host", ""), forwarded, aliases)
     if call.authorization is None:
-        return signing.verify_v1(call.method, call.path, call.form or {}, secret, hosts)
-    if api.strict_service and call.authorization.service != SERVICE:
-        raise ApiError(
-            "NoSuchProduct",
-            Text(f"The service in the credential must be {SERVICE}.", f"产品名必须是 {SERVICE}。"),
-        )
+        return signing.verify_v1(call.method, call.path, call.form, secret, hosts)
     unsigned = call.headers.get("x-tc-content-sha256") == signing.UNSIGNED_PAYLOAD
     if unsigned and not api.allow_unsigned_payload:
         return False
     try:
-        if call.authorization.date != signing.utc_date(int(call.timestamp_text)):
+        if call.authorization.date != signing.utc_date(call.timestamp_s):
             return False
         request = signing.Tc3Request(
             call.method, call.path, call.query, call.headers, call.body, call.timestamp_text
@@ -263,7 +284,7 @@ def token(chain: Chain, call: Call) -> None:
     """9: temporary keys come with their token, permanent ones without."""
     key = call.caller
     if key.token is None:
-        fits = not call.token
+        fits = call.token == ""
     else:
         unexpired = key.expires_ms is None or chain.services.clock.now_ms() < key.expires_ms
         fits = Secret(call.token) == key.token and unexpired
@@ -276,9 +297,10 @@ def token(chain: Chain, call: Call) -> None:
 
 def address_policy(chain: Chain, call: Call) -> None:
     """10: the networks the key may be used from."""
-    if call.caller.addresses.denies(call.address):
+    rules = call.caller.addresses
+    if rules.deny and rules.denies(call.address):
         raise ApiError("IpInBlacklist", Text("The caller's address is blocked.", "IP 在黑名单中。"))
-    if not call.caller.addresses.allows(call.address):
+    if rules.allow and not rules.allows(call.address):
         raise ApiError("IpNotInWhitelist", Text("The caller's address is not allowed.", "IP 不在白名单中。"))
 
 
@@ -295,7 +317,7 @@ def region(chain: Chain, call: Call) -> None:
     raise ApiError("UnsupportedRegion", messages.one_of("Region", ", ".join(accepted)))
 
 
-async def policy(chain: Chain, call: Call) -> None:
+def policy(chain: Chain, call: Call) -> Awaitable[None] | None:
     """12: what the account's policies say of the action whatever the application.
 
     Statements that name applications are judged at 15, when the application is known.
@@ -304,7 +326,12 @@ async def policy(chain: Chain, call: Call) -> None:
     if account.blocked:
         raise _answer(call, AccountBlocked("The account is blocked."))
     if account.owner_uin is None:
-        return  # a root account may do everything with what is its own
+        return None  # a root account may do everything with what is its own
+    return _policy_of_sub_user(chain, call)
+
+
+async def _policy_of_sub_user(chain: Chain, call: Call) -> None:
+    account = call.caller.account
     attached = await chain.services.access.policies(account.uin)
     if policies.decide_early(attached, _caller(chain, call), call.action_name) is Decision.DENY:
         raise _denied(chain, call, None)
@@ -334,7 +361,7 @@ def throttle(chain: Chain, call: Call) -> None:
     """
     limits = chain.config.limits
     root = call.caller.account.root_uin
-    rate = float(limits.per_action.get(call.action_name, call.built.rate))
+    rate: float = limits.per_action.get(call.action_name, call.built.rate)
     if not chain.buckets.take(("action", root, call.action_name), rate):
         raise _too_many("RequestLimitExceeded")
     if not chain.buckets.take(("account", root), limits.per_account):
@@ -343,25 +370,31 @@ def throttle(chain: Chain, call: Call) -> None:
 
 def parameters(chain: Chain, call: Call) -> None:
     """14: the body, its names, types and required members, then ranges and cross-member rules."""
-    raw = _raw_parameters(call)
     action = call.built
-    name, shape = action.name, action.request
-    if shape is None:
+    if action.request is None:
+        _raw_parameters(call)
         return
-    raw = _published_names(name, raw)
-    rules = Rules(
-        missing=lambda field: missing_code(name, field, _given(raw)),
-        malformed=lambda field: malformed_code(name, field),
-        reject_unknown=chain.config.api.reject_unknown,
-    )
-    call.request = decode(raw, shape, rules)
+    if call.content == JSON and call.method == "POST":
+        call.request = decode_plain(call.body, action.request)
+    if call.request is None:
+        call.request = _decode(chain, call, action.name, action.request)
     try:
         if action.check is not None:
             action.check(call.request)
         if action.dated is not None:
             action.dated(call.request, chain.now_s())
     except OutOfRange as error:
-        raise ApiError(range_code(name), error.text) from None
+        raise ApiError(range_code(action.name), error.text) from None
+
+
+def _decode(chain: Chain, call: Call, name: str, shape: type[Request]) -> Request:
+    raw = _published_names(name, _raw_parameters(call))
+    rules = Rules(
+        missing=lambda field: missing_code(name, field, _given(raw)),
+        malformed=lambda field: malformed_code(name, field),
+        reject_unknown=chain.config.api.reject_unknown,
+    )
+    return decode(raw, shape, rules)
 
 
 def _published_names(action: str, raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -378,7 +411,7 @@ def _given(raw: Mapping[str, Any]) -> set[str]:
 
 def _raw_parameters(call: Call) -> Mapping[str, Any]:
     """The action's own parameters, still untyped; of equal names the last (ADR 0080). Raises ApiError."""
-    content = media_type(call.headers.get("content-type", ""))
+    content = call.content
     if call.method == "GET" or content == FORM:
         pairs = [(name, value) for name, value in call.pairs if name not in COMMON_NAMES]
         try:
@@ -419,39 +452,65 @@ def _json(call: Call) -> dict[str, Any]:
     return raw
 
 
-async def ownership(chain: Chain, call: Call) -> None:
+def ownership(chain: Chain, call: Call) -> Awaitable[None] | None:
     """15: policies that name applications, then: the application exists and is the caller's."""
     request = call.request
     sdk_app_id = getattr(request, "sdk_app_id", None) or getattr(request, "sdk_appid", None)
-    account = call.caller.account
-    if account.owner_uin is not None:
-        attached = await chain.services.access.policies(account.uin)
-        decision = policies.decide(attached, _caller(chain, call), call.action_name, sdk_app_id)
-        if decision is not Decision.ALLOW:
-            raise _denied(chain, call, sdk_app_id)
+    if call.caller.account.owner_uin is not None:
+        return _ownership_of_sub_user(chain, call, sdk_app_id)
     if sdk_app_id is None:
-        return  # an action about the whole account
-    app = await chain.services.access.app(sdk_app_id)
+        return None  # an action about the whole account
+    held = chain.services.access.held_app(sdk_app_id)
+    if held is None:
+        return _load_app(chain, call, sdk_app_id)
+    _take_app(call, sdk_app_id, held[1])
+    return None
+
+
+async def _ownership_of_sub_user(chain: Chain, call: Call, sdk_app_id: int | None) -> None:
+    attached = await chain.services.access.policies(call.caller.account.uin)
+    decision = policies.decide(attached, _caller(chain, call), call.action_name, sdk_app_id)
+    if decision is not Decision.ALLOW:
+        raise _denied(chain, call, sdk_app_id)
+    if sdk_app_id is not None:
+        await _load_app(chain, call, sdk_app_id)
+
+
+async def _load_app(chain: Chain, call: Call, sdk_app_id: int) -> None:
+    _take_app(call, sdk_app_id, await chain.services.access.app(sdk_app_id))
+
+
+def _take_app(call: Call, sdk_app_id: int, app: App | None) -> None:
     if app is None or app.blocked:
         raise _answer(call, UnknownApp(sdk_app_id))
     key = call.caller
-    foreign = app.uin != account.root_uin
+    foreign = app.uin != key.account.root_uin
     if foreign or (key.sdk_app_ids is not None and sdk_app_id not in key.sdk_app_ids):
         raise _answer(call, ForeignApp(sdk_app_id))
     call.app = app
 
 
-async def behaviour(chain: Chain, call: Call) -> None:
+def behaviour(chain: Chain, call: Call) -> Awaitable[None] | None:
     """16: what the action does; a repeated mutating request gets the stored answer of the first."""
     action = call.built
     if isinstance(action, Planned):
         raise _answer(call, NotBuilt(f"{action.name}: {action.reason}."))
+    if action.mutating:
+        return _act(chain, call, action)
+    if action.held is not None:
+        try:
+            call.response = action.held(call.request, chain.services)
+        except DomainError as error:
+            raise _answer(call, error) from error
+        if call.response is not None:
+            return None
+    return within(chain.services.clock, action.deadline_s, _run(chain, call, action))
+
+
+async def _act(chain: Chain, call: Call, action: Action) -> None:
     clock = chain.services.clock
-    if not action.mutating:
-        await within(clock, action.deadline_s, _run(chain, call))
-        return
     # Not cancelled when its time is over: it may be at its commit. A repeat waits for it or gets its answer.
-    work = asyncio.create_task(_once(chain, call))
+    work = asyncio.create_task(_once(chain, call, action))
     chain.working.add(work)
     work.add_done_callback(chain.working.discard)
     try:
@@ -461,11 +520,9 @@ async def behaviour(chain: Chain, call: Call) -> None:
         raise
 
 
-async def _once(chain: Chain, call: Call) -> None:
+async def _once(chain: Chain, call: Call, action: Action) -> None:
     """Act, unless the same request has succeeded before; twins go one after the other."""
     key = replay_key(call)
-    action = call.built
-    assert not isinstance(action, Planned)
     async with chain.twins.turn(key):
         stored = await replay.recall(chain.services.db, key)
         if stored is not None:
@@ -476,7 +533,7 @@ async def _once(chain: Chain, call: Call) -> None:
         now_ms = chain.services.clock.now_ms()
         mark = replay.current.set(Replay(key, action.name, now_ms, sdk_app_id))
         try:
-            await _run(chain, call)
+            await _run(chain, call, action)
             if not action.remembers:
                 async with chain.services.db.write() as conn:
                     await replay.remember(conn)
@@ -484,9 +541,7 @@ async def _once(chain: Chain, call: Call) -> None:
             replay.current.reset(mark)
 
 
-async def _run(chain: Chain, call: Call) -> None:
-    action = call.built
-    assert not isinstance(action, Planned)
+async def _run(chain: Chain, call: Call, action: Action) -> None:
     try:
         call.response = await action.handler(call.request, chain.services)
     except DomainError as error:

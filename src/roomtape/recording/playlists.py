@@ -26,6 +26,10 @@ class Playlists:
         self._changes = 0
         db.on_commit(NEW_OUTPUT, self._forget)
 
+    def held(self, task_id: str) -> tuple[FileView, ...] | None:
+        """The task's playlists, oldest first, if they were read since the last one came."""
+        return self._held.get(task_id)
+
     async def of(self, task_id: str) -> tuple[FileView, ...]:
         """The task's playlists, oldest first. Raises DatabaseUnavailable."""
         held = self._held.get(task_id)

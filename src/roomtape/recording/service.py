@@ -321,10 +321,22 @@ class RecordingService:
         """State and playlists of a task. Raises UnknownApp, TaskNotFound."""
         if await self._access.app(sdk_app_id) is None:
             raise UnknownApp(sdk_app_id)
+        held = self.describe_held(sdk_app_id, task_id)
+        if held is not None:
+            return held
+        playlists = await self._playlists.of(task_id)
+        return RecordingView(task_id, _status(self._callable(sdk_app_id, task_id)), playlists)
+
+    def describe_held(self, sdk_app_id: int, task_id: str) -> RecordingView | None:
+        """What `describe` answers of an application that exists; None while it has to ask the database.
+
+        Raises TaskNotFound.
+        """
         task = self._callable(sdk_app_id, task_id)
         if task.vod is not None:
             return RecordingView(task_id, _status(task))  # the page: always empty for a VOD task
-        return RecordingView(task_id, _status(task), await self._playlists.of(task_id))
+        playlists = self._playlists.held(task_id)
+        return None if playlists is None else RecordingView(task_id, _status(task), playlists)
 
     async def modify(self, sdk_app_id: int, task_id: str, lists: SubscribeLists) -> str:
         """Replace whom the task records. Raises TaskNotFound, TaskExited."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -16,10 +18,10 @@ from roomtape.access.errors import (
     UnknownKey,
 )
 from roomtape.access.policies import BadPolicy
-from roomtape.access.service import Access, AddressRules, App
+from roomtape.access.service import AHEAD_NS, FRESH_S, Access, AddressRules, App
 from roomtape.access.tickets import ALL_RIGHTS, Right
 from roomtape.clock import ManualClock
-from roomtape.state.database import Database
+from roomtape.state.database import Database, DatabaseUnavailable
 from roomtape.state.schema import api_keys, app_keys, applications
 from roomtape.state.sealing import Sealer
 
@@ -158,6 +160,97 @@ async def test_a_change_elsewhere_is_seen_within_a_second(
     assert seen.permission_control
     assert (key := await access.key(new.secret_id)) is not None
     assert key.disabled
+
+
+class Reads:
+    """Counts the reads of a database."""
+
+    def __init__(self, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        read = db.read
+
+        def counted() -> Any:
+            self.count += 1
+            return read()
+
+        monkeypatch.setattr(db, "read", counted)
+
+
+async def test_many_who_ask_at_once_are_one_read(
+    access: Access, db: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = await app_of(access)
+    await clock.advance(FRESH_S)
+    reads = Reads(db, monkeypatch)
+    apps = await asyncio.gather(*(access.app(number) for _ in range(20)))
+    assert all(app == apps[0] for app in apps)
+    assert apps[0] is not None
+    assert reads.count == 1
+
+
+async def test_what_is_asked_for_all_the_time_is_read_again_before_it_is_old(
+    access: Access, db: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So nobody waits for it, and a change made elsewhere is seen within a second all the same."""
+    account = await access.create_account()
+    new = await access.create_key(account.uin)
+    await access.key(new.secret_id)
+    elsewhere = await Database.open(db.url.render_as_string(hide_password=False), clock)
+    other = Access(elsewhere, Sealer([MASTER]), clock)
+    await other.disable_key(new.secret_id)
+    await elsewhere.close()
+    reads = Reads(db, monkeypatch)
+    await clock.advance(AHEAD_NS / 1e9 - 0.01)
+    assert access.held_key(new.secret_id) is not None
+    assert reads.count == 0, "fresh"
+    await clock.advance(0.02)
+    for _ in range(3):
+        held = access.held_key(new.secret_id)
+        assert held is not None
+        assert held[1] is not None
+        assert not held[1].disabled
+    async with asyncio.timeout(30):
+        while not ((held := access.held_key(new.secret_id)) and held[1] and held[1].disabled):
+            await asyncio.sleep(0)
+    assert reads.count == 1, "once for all"
+    await clock.advance(FRESH_S)
+    assert access.held_key(new.secret_id) is None, "nobody asked: it is old, and must be waited for"
+
+
+async def test_a_database_that_fails_ahead_of_time_fails_nobody(
+    access: Access, db: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = await app_of(access)
+    app = await known(access, number)
+
+    def gone() -> Any:
+        raise DatabaseUnavailable("gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(db, "read", gone)
+        await clock.advance(AHEAD_NS / 1e9)
+        assert access.held_app(number) is not None
+        await asyncio.sleep(0)
+        assert await access.app(number) == app
+        await clock.advance(FRESH_S)
+        with pytest.raises(DatabaseUnavailable):
+            await access.app(number)
+    assert await access.app(number) == app
+
+
+async def test_one_who_gives_up_waiting_does_not_end_the_read_of_others(
+    access: Access, clock: ManualClock
+) -> None:
+    number = await app_of(access)
+    await clock.advance(FRESH_S)
+    first = asyncio.create_task(access.app(number))
+    second = asyncio.create_task(access.app(number))
+    await asyncio.sleep(0)
+    first.cancel()
+    app = await second
+    assert app is not None
+    assert app.sdk_app_id == number
+    assert first.cancelled()
 
 
 async def test_a_change_here_is_seen_at_once(access: Access) -> None:

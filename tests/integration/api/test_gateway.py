@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from roomtape.access.service import AddressRules
+from roomtape.api import signing
 from roomtape.api.gateway import routes
 from tests.support.api import FORM, HOST, Answer, Stand
 
@@ -221,6 +222,38 @@ async def test_a_disabled_key_is_not_found_and_works_again_when_enabled(api: Sta
 )
 async def test_a_signature_that_does_not_fit_is_refused(api: Stand, changes: dict[str, Any]) -> None:
     assert (await api.call(DELETE, {}, **changes)).code == "AuthFailure.SignatureFailure"
+
+
+async def test_an_unknown_secret_id_costs_what_a_known_one_with_a_wrong_signature_costs(
+    api: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same signatures are computed over the same texts, so time does not tell which keys exist."""
+    disabled = await api.access.create_key(api.account.uin)
+    await api.access.disable_key(disabled.secret_id)
+    unknown = "AKID" + "0" * 32
+    computed: list[tuple[int, str]] = []
+    honest = signing.tc3_signature
+
+    def counted(key: bytes, authorization: signing.Authorization, timestamp: str, canonical: str) -> str:
+        computed.append((len(key), canonical))
+        return honest(key, authorization, timestamp, canonical)
+
+    monkeypatch.setattr(signing, "tc3_signature", counted)
+    work = {}
+    for secret_id, code in (
+        (api.key.secret_id, "AuthFailure.SignatureFailure"),
+        (disabled.secret_id, "AuthFailure.SecretIdNotFound"),
+        (unknown, "AuthFailure.SecretIdNotFound"),
+    ):
+        for _ in range(2):  # the first asks the database
+            computed.clear()
+            answer = await api.call(DELETE, task(api), secret_id=secret_id, secret_key="x" * 32)
+            assert answer.code == code
+            work[secret_id] = list(computed)
+    assert len(work[unknown]) > 10, "every text a client may have signed"
+    assert work[unknown] == work[disabled.secret_id] == work[api.key.secret_id]
+    v1 = {"SdkAppId": str(api.app.sdk_app_id), "TaskId": "x", "Signature": "wrong"}
+    assert (await api.form(DELETE, v1, SecretId=unknown)).code == "AuthFailure.SecretIdNotFound"
 
 
 async def test_any_service_name_is_taken_unless_strict(api: Stand) -> None:
@@ -723,6 +756,72 @@ async def test_requests_are_counted_by_action_and_code(api: Stand) -> None:
     await api.call("MadeUp", {})
     after = count(DELETE, "ResourceNotFound"), count("unknown", "InvalidAction")
     assert after == (before[0] + 1, before[1] + 1)
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_answers_at_once_are_the_ordinary_ones(api: Stand, known: bool) -> None:
+    """Success and refusal at every step, with keys and applications known or to be read first."""
+    created = (await create(api)).response["TaskId"]
+    body = json.dumps(task(api, created)).encode()
+    describe, deny = (
+        "DescribeCloudRecording",
+        await api.access.create_account("sub", owner_uin=api.account.uin),
+    )
+    sub_user = await api.access.create_key(deny.uin)
+    changes: list[tuple[str, dict[str, Any], bytes]] = [
+        (describe, {}, body),
+        (describe, {"extra": {"x-tc-traceid": "t-1", "x-tc-language": "zh-CN"}}, body),
+        (describe, {"version": "2020-01-01"}, body),
+        (describe, {"timestamp": str(api.clock.now_ms() // 1000 - 301)}, body),
+        (describe, {"secret_id": "AKID" + "0" * 32}, body),
+        (describe, {"secret_id": "a b"}, body),
+        (describe, {"secret_key": "x" * 32}, body),
+        (describe, {"extra": {"x-tc-token": "x"}}, body),
+        (describe, {"region": "xx"}, body),
+        (describe, {"secret_id": sub_user.secret_id, "secret_key": sub_user.secret_key.reveal()}, body),
+        (describe, {}, b"{"),
+        (describe, {}, b'{"X": 1}'),
+        (describe, {}, json.dumps(task(api, "nobody")).encode()),
+        (describe, {}, json.dumps({"SdkAppId": 1, "TaskId": created}).encode()),
+        (DELETE, {}, json.dumps(task(api, "nobody")).encode()),
+        ("DescribeTrtcUsage", {}, b"{}"),
+        ("MadeUp", {}, b"{}"),
+    ]
+    codes = set()
+    for action, changed, sent in changes:
+        headers = api.headers(action, sent, **changed)
+        answers = []
+        for at_once in (False, True):
+            if not known:
+                api.access._forget()
+            answer = await api.send("POST", headers, sent, at_once=at_once)
+            told, told_headers = answer.response, dict(answer.headers)
+            assert told.pop("RequestId") == told_headers.pop("x-tc-requestid")
+            answers.append((told, told_headers))
+        assert answers[0] == answers[1]
+        codes.add(answer.code)
+    assert len(codes) >= 12, codes
+
+
+async def test_an_answer_at_once_is_right_after_every_change(api: Stand) -> None:
+    """Of key, account, application and limit: what was answered before does not stay."""
+    body = json.dumps(task(api)).encode()
+
+    async def code() -> str:
+        return (await api.send("POST", api.headers(DELETE, body), body, at_once=True)).code
+
+    assert await code() == "ResourceNotFound"
+    await api.access.disable_key(api.key.secret_id)
+    assert await code() == "AuthFailure.SecretIdNotFound"
+    await api.access.disable_key(api.key.secret_id, disabled=False)
+    assert await code() == "ResourceNotFound"
+    await api.access.disable_app(api.app.sdk_app_id)
+    assert await code() == "InvalidParameter.SdkAppId"
+    await api.access.disable_app(api.app.sdk_app_id, disabled=False)
+    assert await code() == "ResourceNotFound"
+    api.config.limits.per_action = {DELETE: 1}
+    api.restart()
+    assert [await code(), await code()] == ["ResourceNotFound", "RequestLimitExceeded"]
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)

@@ -6,6 +6,8 @@ The vectors are equal to what the official SDKs' signing code makes of made-up k
 from __future__ import annotations
 
 import hashlib
+import hmac
+from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
@@ -14,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tencentcloud.common.sign import Sign
 
+from roomtape.api import signing
 from roomtape.api.signing import (
     Authorization,
     BadAuthorization,
@@ -267,6 +270,42 @@ def test_blanks_around_the_fields_are_free() -> None:
         f"   Signature={'0' * 64}"
     )
     assert parse_authorization(header).secret_id == SECRET_ID
+
+
+@given(
+    prefix=st.sampled_from(
+        [
+            f"TC3-HMAC-SHA256 Credential={SECRET_ID}/2025-01-01/trtc/tc3_request, "
+            "SignedHeaders=content-type;host, Signature=",
+            "TC3-HMAC-SHA256 Credential=a/2025-01-01/t/tc3_request,SignedHeaders=host;content-type,Signature=",
+            "TC3-HMAC-SHA256 SignedHeaders=host;content-type;x, Credential=a/2025-01-01/t/tc3_request, Signature=",
+            "TC3-HMAC-SHA256 Credential=a/2025-01-01/t/tc3_request, SignedHeaders=host, Signature=",
+            "TC3-HMAC-SHA256 Credential=a/2025-01-01/t/tc3_request, Signature=, Signature=",
+            "TC3-HMAC-SHA256 Credential=a/2025-01-01/t/tc3_request, SignedHeaders=host;content-type, NoSignature=",
+            "Signature=",
+        ]
+    ),
+    signature=st.text("0123456789abcdefA ,=", min_size=62, max_size=66)
+    | st.text("0123456789abcdef", min_size=64),
+)
+def test_a_header_reads_the_same_whether_its_beginning_was_seen_before_or_not(
+    prefix: str, signature: str
+) -> None:
+    def read(how: Callable[[str], Authorization]) -> Authorization | str:
+        try:
+            return how(prefix + signature)
+        except BadAuthorization as error:
+            return str(error)
+
+    assert read(parse_authorization) == read(parse_authorization) == read(signing._parse)
+
+
+@given(st.binary(max_size=64), st.text(max_size=200))
+def test_a_signature_is_hmac_sha256_of_its_text_as_the_standard_library_has_it(key: bytes, text: str) -> None:
+    digest = hashlib.sha256(text.encode("latin-1", "replace")).hexdigest()
+    covered = f"TC3-HMAC-SHA256\n{TIME}\n2025-01-01/trtc/tc3_request\n{digest}"
+    wanted = hmac.new(key, covered.encode(), "sha256").hexdigest()
+    assert tc3_signature(key, scope("0" * 64), TIME, text) == wanted
 
 
 def test_a_signed_header_must_be_there() -> None:

@@ -23,7 +23,7 @@ from roomtape.api.decode import Rules, decode
 from roomtape.api.dispatch import action
 from roomtape.api.errors import ApiError, Family, malformed_code, missing_code
 from roomtape.api.messages import Text
-from roomtape.api.services import Services
+from roomtape.api.services import RecordingView, Services
 from roomtape.contract.recording import (
     CloudStorage,
     CreateCloudRecordingRequest,
@@ -285,20 +285,7 @@ async def create_cloud_recording(
     return CreateCloudRecordingResponse(task_id=await services.recording.create(recording_spec(req)))
 
 
-@action(
-    "DescribeCloudRecording",
-    Family.RECORDING,
-    deadline_s=CALL_DEADLINE_S,
-    raises=(UnknownApp, AccountBlocked, TaskNotFound),
-)
-async def describe_cloud_recording(
-    req: DescribeCloudRecordingRequest, services: Services
-) -> DescribeCloudRecordingResponse:
-    """State of a task and its index files. RecorderKey names relay recordings, which do not exist here.
-
-    Source: API docs > On-cloud Recording APIs > DescribeCloudRecording, read 2026-11.
-    """
-    view = await services.recording.describe(req.sdk_app_id, req.task_id)
+def _described(view: RecordingView) -> DescribeCloudRecordingResponse:
     return DescribeCloudRecordingResponse(
         task_id=view.task_id,
         status=view.status,
@@ -312,6 +299,30 @@ async def describe_cloud_recording(
             for file in view.files
         ],
     )
+
+
+def _describe_held(
+    req: DescribeCloudRecordingRequest, services: Services
+) -> DescribeCloudRecordingResponse | None:
+    view = services.recording.describe_held(req.sdk_app_id, req.task_id)
+    return None if view is None else _described(view)
+
+
+@action(
+    "DescribeCloudRecording",
+    Family.RECORDING,
+    deadline_s=CALL_DEADLINE_S,
+    held=_describe_held,
+    raises=(UnknownApp, AccountBlocked, TaskNotFound),
+)
+async def describe_cloud_recording(
+    req: DescribeCloudRecordingRequest, services: Services
+) -> DescribeCloudRecordingResponse:
+    """State of a task and its index files. RecorderKey names relay recordings, which do not exist here.
+
+    Source: API docs > On-cloud Recording APIs > DescribeCloudRecording, read 2026-11.
+    """
+    return _described(await services.recording.describe(req.sdk_app_id, req.task_id))
 
 
 def subscribe_lists(req: ModifyCloudRecordingRequest) -> SubscribeLists:
