@@ -130,11 +130,11 @@ async def test_every_attempt_sends_the_same_bytes_and_signature(
     assert await _states(db) == ["delivered"]
 
 
-async def test_r_cb_2_while_the_receiver_is_down_the_head_blocks_and_order_is_kept(
-    db: Database, clock: ManualClock, receiver: ScriptedPoster
+@pytest.mark.parametrize("up_at_s", [30.0, 600.0, 7200.0], ids=["30 s", "10 min", "2 h"])
+async def test_g10_r_cb_2_while_the_receiver_is_down_the_head_blocks_and_order_is_kept(
+    db: Database, clock: ManualClock, receiver: ScriptedPoster, up_at_s: float
 ) -> None:
     await make_app(db)
-    up_at_s = 7200.0
     receiver.answer = lambda post: 200 if post.at_s >= up_at_s else 503
     async with dispatching(db, clock, receiver) as dispatcher:
         for number in range(5):

@@ -9,6 +9,7 @@ import pytest
 
 from roomtape.clock import ManualClock
 from roomtape.control.messages import Note, Pause, Resume
+from roomtape.recording.disk import DiskRules
 from roomtape.recording.errors import NoCapacity
 from roomtape.state.database import Database
 from roomtape.storage.spool import DiskLevels
@@ -59,6 +60,23 @@ async def test_r_disk_1_the_second_level_admits_nothing_new_and_says_disk(server
         await server.recording.create(server.spec())
     set_free(server, REFUSE)
     await server.recording.create(server.spec())
+
+
+async def test_r_disk_1_a_task_is_admitted_only_with_its_reserve(clock: ManualClock, tmp_path: Path) -> None:
+    """Also above the second level: of a small disk that may be less than one piece needs."""
+    db = await Database.open(f"sqlite:///{tmp_path}/roomtape.db", clock)
+    await db.migrate()
+    rules = DiskRules(refuse=(0, 0), warn=(0, 0), pause=(0, 0), task_reserve_mb=128)
+    async with stage(db, clock, tmp_path, disk=rules) as server:
+        for free_bytes, admitted in ((128_000_000 - 1, False), (128_000_000, True)):
+            server.recording.disk.measure = lambda free=free_bytes: DiskLevels(free, False, False, False)
+            server.recording.disk.look()
+            if admitted:
+                await server.recording.create(server.spec())
+            else:
+                with pytest.raises(NoCapacity, match="disk"):
+                    await server.recording.create(server.spec())
+    await db.close()
 
 
 async def test_r_disk_1_the_youngest_wait_first_and_the_oldest_longest(server: Stage) -> None:
