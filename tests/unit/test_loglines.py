@@ -117,10 +117,12 @@ def test_outside_a_loop_each_line_leaves_at_once() -> None:
 async def test_no_line_of_any_thread_is_lost() -> None:
     stream = Counted()
     lines = Lines(stream)
-    threads = [
-        Thread(target=lambda n=n: [lines.info(f"{n}.{i}\n") for i in range(2000)])  # type: ignore[misc]
-        for n in range(4)
-    ]
+
+    def speak(name: object) -> None:
+        for i in range(2000):
+            lines.info(f"{name}.{i}\n")
+
+    threads = [Thread(target=speak, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
     for i in range(2000):

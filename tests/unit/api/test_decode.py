@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import roomtape.api.gateway  # noqa: F401  (its actions are registered)
 from roomtape.api.decode import Rules, _plain, decode, decode_plain, plant
-from roomtape.api.dispatch import ACTIONS, PLANNED
+from roomtape.api.dispatch import ACTIONS, PLANNED, Action, Planned
 from roomtape.api.errors import ApiError
 from roomtape.api.forms import COMMON_NAMES
 from roomtape.contract.members import members
@@ -118,12 +118,9 @@ def plain_bodies() -> st.SearchStrategy[bytes]:
     ) | st.binary(max_size=20)
 
 
+KNOWN: list[Action | Planned] = [*ACTIONS.values(), *PLANNED.values()]
 PLAIN = sorted(
-    {
-        known.request
-        for known in (*ACTIONS.values(), *PLANNED.values())
-        if known.request is not None and _plain(known.request) is not None
-    },
+    {known.request for known in KNOWN if known.request is not None and _plain(known.request) is not None},
     key=lambda shape: shape.__name__,
 )
 
@@ -175,7 +172,7 @@ def test_the_usual_request_is_read_the_short_way() -> None:
 
 def test_no_published_member_has_the_name_of_a_common_parameter() -> None:
     """Those are taken out of a body before it is read; the short way reads it whole."""
-    for known in (*ACTIONS.values(), *PLANNED.values()):
+    for known in KNOWN:
         if known.request is not None:
             assert not COMMON_NAMES & {member.name for member in members(known.request)}
 
