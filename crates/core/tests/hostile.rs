@@ -32,6 +32,57 @@ fn f11_garbage_from_strangers_and_in_a_peers_name_harms_nobody() {
     assert_eq!(w.started().len(), 4, "both publish");
 }
 
+/// A binding request for this peer, with a password nobody gave (RFC 8489 14.5: 20 bytes of HMAC).
+fn forged_request(answer: &str) -> Vec<u8> {
+    let ufrag = answer.split("a=ice-ufrag:").nth(1).unwrap();
+    let name = format!("{}:them", ufrag.split_whitespace().next().unwrap());
+    let mut attributes = vec![0, 6];
+    attributes.extend_from_slice(&(name.len() as u16).to_be_bytes());
+    attributes.extend_from_slice(name.as_bytes());
+    attributes.resize(attributes.len().next_multiple_of(4), 0);
+    attributes.extend_from_slice(&[0, 8, 0, 20]);
+    attributes.extend_from_slice(&[7; 20]);
+    let mut request = vec![0, 1];
+    request.extend_from_slice(&(attributes.len() as u16).to_be_bytes());
+    request.extend_from_slice(&[0x21, 0x12, 0xa4, 0x42]);
+    request.extend_from_slice(&[9; 12]);
+    request.extend_from_slice(&attributes);
+    request
+}
+
+#[test]
+fn a_peer_that_is_gone_is_not_kept_alive_by_what_others_send_in_its_name() {
+    let mut w = World::new(4);
+    let amy = w.publish("amy");
+    w.connect(amy);
+    w.stream(amy, 1, 30);
+    let (address, answer) = (w.clients[amy].address, w.clients[amy].answer.clone());
+    let mut rtp = vec![0x80, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1];
+    rtp.extend_from_slice(&[5; 100]);
+    let mut rtcp = vec![0x80, 200, 0, 6];
+    rtcp.extend_from_slice(&[5; 60]);
+    let forged = [
+        forged_request(&answer),
+        rtp,
+        rtcp,
+        vec![22, 254, 253, 0, 1, 0, 0, 0, 0, 0, 9, 0, 2, 1, 1],
+        vec![0xff; 40],
+    ];
+    let lost = |w: &World| w.events.iter().any(|e| matches!(e, Event::PeerLost(_)));
+    w.run(2000 * MS);
+    assert!(!lost(&w), "it proves itself, though it sends no media");
+    w.clients[amy].unplugged = true;
+    for _ in 0..70 {
+        forged.iter().for_each(|bytes| w.inject(address, bytes));
+        w.run(100 * MS);
+    }
+    assert!(lost(&w));
+    w.clients[amy].unplugged = false;
+    w.stream(amy, 3, 30);
+    let up = |e: &&Event| matches!(e, Event::PeerUp(_));
+    assert_eq!(w.events.iter().filter(up).count(), 2, "it came back");
+}
+
 #[test]
 fn f11_a_replayed_and_broken_handshake_ends_at_most_its_own_peer() {
     let mut w = World::new(2);

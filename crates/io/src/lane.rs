@@ -13,7 +13,7 @@ use crate::clock::now_ns;
 use crate::event::{CoreEvent, TrackStats};
 use crate::mailbox::{Mailbox, Post};
 use crate::net::{LaneSockets, UdpBatch};
-use crate::poll::PollSet;
+use crate::poll::{Pace, PollSet};
 use crate::tap::TapMsg;
 use crate::tcp::TcpFrames;
 
@@ -109,22 +109,34 @@ struct LaneThread {
     stats: Arc<Mutex<LaneStats>>,
 }
 
+/// Datagrams are read, and timers obeyed, at most once in this time: well below what a receiver's
+/// estimate of the way to it can tell from the jitter of any network.
+const READ_EVERY_NS: i64 = 2_000_000;
 /// Batches read before the rest of the loop has its turn.
 const BATCHES: usize = 4;
 
 impl LaneThread {
     fn run(&mut self) {
         let mut poll = PollSet::default();
+        let mut pace = Pace::new(READ_EVERY_NS);
         loop {
             poll.clear();
             let mailbox = poll.add(self.mailbox.as_raw_fd(), false);
-            let udp = poll.add(self.udp.as_raw_fd(), self.udp.is_pending());
+            let now = now_ns();
+            let rest = pace.rest(now);
+            let udp = match rest {
+                Some(_) => None,
+                None => Some(poll.add(self.udp.as_raw_fd(), self.udp.is_pending())),
+            };
             self.tcp.register(&mut poll);
-            let until = self.lane.deadline().map(|at| {
-                let left = at.saturating_duration_since(Instant::now());
-                now_ns() + left.as_nanos() as i64
+            let until = rest.or_else(|| {
+                let left = self
+                    .lane
+                    .deadline()?
+                    .saturating_duration_since(Instant::now());
+                Some(now + left.as_nanos() as i64)
             });
-            if let Err(error) = poll.wait(now_ns(), until) {
+            if let Err(error) = poll.wait(now, until) {
                 self.tell(CoreEvent::Log {
                     level: "error",
                     text: format!("waiting for the network: {error}"),
@@ -139,7 +151,8 @@ impl LaneThread {
                     }
                 }
             }
-            if poll.readable(udp) {
+            if udp.is_some_and(|place| poll.readable(place)) {
+                pace.stroke(now_ns());
                 self.receive_udp();
             }
             let Self { tcp, lane, .. } = self;

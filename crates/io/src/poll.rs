@@ -1,4 +1,4 @@
-//! `poll(2)` with a deadline in monotonic nanoseconds.
+//! `poll(2)` with a deadline in monotonic nanoseconds, and a pace for busy threads.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -55,5 +55,57 @@ impl PollSet {
 
     pub fn writable(&self, place: usize) -> bool {
         self.fds[place].revents & (libc::POLLOUT | libc::POLLERR) != 0
+    }
+}
+
+/// Makes a busy thread take what came in strokes: to wake up, to look at all descriptors and to wake
+/// others costs more than the packet it is for. One that is not busy takes it at once.
+#[derive(Debug)]
+pub struct Pace {
+    every_ns: i64,
+    next: i64,
+    busy: bool,
+}
+
+impl Pace {
+    /// At most one stroke per `every_ns`, which is also the longest that anything waits.
+    pub fn new(every_ns: i64) -> Self {
+        Self {
+            every_ns,
+            next: 0,
+            busy: false,
+        }
+    }
+
+    /// Until when the descriptors are to be left alone; `None`: they are not.
+    pub fn rest(&self, now: i64) -> Option<i64> {
+        (self.busy && now < self.next).then_some(self.next)
+    }
+
+    /// Something was there at `now`, and was taken.
+    pub fn stroke(&mut self, now: i64) {
+        self.busy = now < self.next + self.every_ns;
+        self.next = now + self.every_ns;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_busy_thread_rests_and_never_longer_than_its_pace() {
+        let mut pace = Pace::new(10);
+        for at in [100, 121, 142] {
+            pace.stroke(at);
+            assert_eq!(pace.rest(at), None, "what comes seldom does not wait");
+        }
+        pace.stroke(150);
+        assert_eq!(pace.rest(150), Some(160));
+        assert_eq!(pace.rest(160), None);
+        pace.stroke(161);
+        assert_eq!(pace.rest(162), Some(171));
+        pace.stroke(181);
+        assert_eq!(pace.rest(181), None, "it came late: no longer busy");
     }
 }

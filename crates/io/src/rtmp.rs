@@ -23,7 +23,7 @@ use crate::event::{CoreEvent, TrackStats};
 use crate::lives::Lives;
 use crate::mailbox::{Mailbox, Post};
 use crate::outbuf::OutBuffer;
-use crate::poll::PollSet;
+use crate::poll::{Pace, PollSet};
 use crate::tap::TapMsg;
 
 const MS: i64 = 1_000_000;
@@ -38,8 +38,7 @@ const WATERMARK_NS: i64 = 100 * MS;
 /// Time between looks for silent publishers.
 const TICK_NS: i64 = 250 * MS;
 const STATS_NS: i64 = 1_000 * MS;
-/// Publishers are read at most once in this time, all of them in one go: a turn of the thread costs
-/// more than the frame it is for.
+/// Publishers are read at most once in this time, all of them in one go.
 const READ_EVERY_NS: i64 = 10 * MS;
 
 /// What the RTMP thread needs to know.
@@ -188,16 +187,17 @@ impl Rtmp {
     fn run(&mut self) {
         let mut polls = PollSet::default();
         let mut scratch = vec![0u8; 64 << 10];
-        let (mut next_tick, mut next_mark, mut next_stats, mut next_read) = (0, 0, 0, 0);
+        let (mut next_tick, mut next_mark, mut next_stats) = (0, 0, 0);
+        let mut pace = Pace::new(READ_EVERY_NS);
         let mut order: Vec<u64> = Vec::new();
         loop {
             polls.clear();
             order.clear();
             polls.add(self.mailbox.as_raw_fd(), false);
             polls.add(self.config.listener.as_raw_fd(), false);
-            let resting = now_ns() < next_read;
+            let rest = pace.rest(now_ns());
             for (id, conn) in &self.conns {
-                if !resting || conn.publisher.is_none() || !conn.out.is_empty() {
+                if rest.is_none() || conn.publisher.is_none() || !conn.out.is_empty() {
                     order.push(*id);
                     polls.add(conn.socket.as_raw_fd(), !conn.out.is_empty());
                 }
@@ -206,8 +206,7 @@ impl Rtmp {
             let publishing = self.conns.values().any(|c| c.publisher.is_some());
             let timers = publishing.then(|| next_tick.min(next_stats));
             let marks = (publishing && !self.demanded.is_empty()).then_some(next_mark);
-            let reads = resting.then_some(next_read);
-            let until = deadlines.chain(timers).chain(marks).chain(reads).min();
+            let until = deadlines.chain(timers).chain(marks).chain(rest).min();
             if let Err(e) = polls.wait(now_ns(), until) {
                 panic!("poll failed: {e}");
             }
@@ -219,10 +218,12 @@ impl Rtmp {
                     self.obey(letter);
                 }
             }
+            if (2..order.len() + 2).any(|place| polls.readable(place)) {
+                pace.stroke(now_ns());
+            }
             for (place, id) in order.iter().enumerate() {
                 if polls.readable(place + 2) {
                     self.hear(*id, &mut scratch);
-                    next_read = now_ns() + READ_EVERY_NS;
                 }
                 if polls.writable(place + 2) {
                     self.write(*id);

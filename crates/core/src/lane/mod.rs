@@ -365,15 +365,17 @@ impl Lane {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let heard = matches!(input, Input::Receive(..));
+        let received = matches!(input, Input::Receive(..));
         let mut transmits = std::mem::take(&mut self.transmits);
         let mut events = std::mem::take(&mut self.events);
         let end = peer.drive(input, &mut transmits, &mut events);
+        let mut heard = received && events.iter().any(is_proof);
         self.schedule(now, id);
         for t in transmits.drain(..) {
             let contents: Vec<u8> = t.contents.into();
             if stun::is_binding_success(&contents) {
                 // Only now is it known that the request carried the right password.
+                heard |= received;
                 self.learn_address(id, t.proto, t.destination);
             }
             self.output.push_back(Output::Transmit(Transmit {
@@ -578,6 +580,19 @@ impl Lane {
     fn watermark_source(&self) -> Source {
         Source::Lane(self.config.lane)
     }
+}
+
+/// What only the peer itself can bring about: it holds the keys of the session. Anybody can send
+/// datagrams from its address.
+fn is_proof(event: &str0m::Event) -> bool {
+    matches!(
+        event,
+        str0m::Event::Connected
+            | str0m::Event::RtpPacket(_)
+            | str0m::Event::SenderFeedback(_)
+            | str0m::Event::KeyframeRequest(_)
+            | str0m::Event::ChannelData(_)
+    )
 }
 
 /// True for a codec that a WebRTC viewer can be sent.

@@ -20,7 +20,7 @@ use roomtape_media::{TapDemand, TapInput};
 use crate::clock::now_ns;
 use crate::mailbox::{Mailbox, Post};
 use crate::outbuf::OutBuffer;
-use crate::poll::PollSet;
+use crate::poll::{Pace, PollSet};
 use wire::{Cutter, Inbound, Mode, Open};
 
 /// Above this a connection is given no more frames until it has taken some.
@@ -30,8 +30,7 @@ const BUFFER_LIMIT: usize = 64 << 20;
 /// Connections at the same time; there is one per worker.
 const MAX_CLIENTS: usize = 256;
 const TICK_NS: i64 = 1_000_000_000;
-/// What the sources post is taken in at most once in this time: a turn of the thread costs more than
-/// a frame, and readers are given batches.
+/// What the sources post is taken in at most once in this time.
 const GATHER_NS: i64 = 10_000_000;
 
 /// What the tap needs to know.
@@ -160,7 +159,7 @@ impl Tap {
         let mut next_tick = now_ns() + TICK_NS;
         let mut scratch = vec![0u8; 64 << 10];
         let mut order: Vec<u64> = Vec::new();
-        let mut next_gathering = 0;
+        let mut pace = Pace::new(GATHER_NS);
         loop {
             polls.clear();
             order.clear();
@@ -170,16 +169,18 @@ impl Tap {
                 polls.add(client.socket.as_raw_fd(), !client.out.is_empty());
             }
             let now = now_ns();
-            let gathering = now < next_gathering;
-            let mailbox = (!gathering).then(|| polls.add(self.mailbox.as_raw_fd(), false));
-            let gathered = gathering.then_some(next_gathering);
-            let until = [self.logs.next_due(), gathered].into_iter().flatten().min();
+            let rest = pace.rest(now);
+            let mailbox = match rest {
+                Some(_) => None,
+                None => Some(polls.add(self.mailbox.as_raw_fd(), false)),
+            };
+            let until = [self.logs.next_due(), rest].into_iter().flatten().min();
             let until = until.map_or(next_tick, |at| at.min(next_tick));
             if let Err(e) = polls.wait(now, Some(until)) {
                 panic!("poll failed: {e}");
             }
             if mailbox.is_some_and(|place| polls.readable(place)) {
-                next_gathering = now_ns() + GATHER_NS;
+                pace.stroke(now_ns());
                 for letter in self.mailbox.drain() {
                     match letter {
                         TapMsg::Media(input) => self.logs.input(now_ns(), input),
