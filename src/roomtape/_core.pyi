@@ -32,6 +32,8 @@ class Core:
         log_max_mb: int = 1024,
         allow_bframes: bool = False,
         lost_after_ms: int = 5000,
+        rtmp_connections_per_address: int = 256,
+        rtmp_publish_within_ms: int = 10_000,
     ) -> Core:
         """Bind the ports and start the threads.
 
@@ -40,7 +42,9 @@ class Core:
         the bound address (behind NAT). `tap_path`: where the workers' socket is put, mode 0600; shorter
         than 108 bytes. `log_max_track_mb`, `log_max_mb`: what the frame log may hold of one track and
         in all. `allow_bframes`: take RTMP streams with B-frames, which WebRTC viewers cannot show.
-        `lost_after_ms`: silence after which a peer's tracks stop.
+        `lost_after_ms`: silence after which a peer's tracks stop. `rtmp_connections_per_address`: RTMP
+        connections of one address (of IPv6: of one /64) at the same time; 0: no bound.
+        `rtmp_publish_within_ms`: from an RTMP connection to its publish command.
 
         Raises OSError: a port is taken, a name cannot be resolved, the socket cannot be made.
         """

@@ -267,6 +267,8 @@ class Server:
                 log_max_mb=config.log.max_mb or _quarter_of_memory_mb(),
                 allow_bframes=config.rtmp.allow_bframes,
                 lost_after_ms=config.webrtc.lost_after_ms,
+                rtmp_connections_per_address=config.rtmp.connections_per_address,
+                rtmp_publish_within_ms=round(1000 * config.rtmp.publish_within_s),
             )
         except OSError as error:
             raise StartFailed(

@@ -95,6 +95,13 @@ class Rtmp(_Section):
         bool,
         Meta(description="record pushes with B-frames instead of refusing them"),
     ] = False
+    connections_per_address: Annotated[
+        NotNegative,
+        Meta(description="connections one address (of IPv6, one /64) may hold; 0: no bound"),
+    ] = 256
+    publish_within_s: Annotated[
+        Seconds, Meta(description="from the connection to the publish command; who is later is closed")
+    ] = 10.0
 
 
 class Admin(_Section):

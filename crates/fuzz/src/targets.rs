@@ -11,7 +11,7 @@ use roomtape_media::h264::{
 };
 use roomtape_media::{opus, vp8};
 use roomtape_rtmp::amf;
-use roomtape_rtmp::session::{Event, Session};
+use roomtape_rtmp::session::{Event, Rules, Session};
 
 /// A parser under test.
 pub struct Target {
@@ -324,7 +324,13 @@ fn rtmp_connections() -> Vec<Vec<u8>> {
 }
 
 fn rtmp_connection(data: &[u8]) {
-    let mut session = Session::new(0, data.first().is_some_and(|b| b & 0x20 != 0));
+    let mut session = Session::new(
+        0,
+        Rules {
+            allow_bframes: data.first().is_some_and(|b| b & 0x20 != 0),
+            publish_within_ns: 10_000_000_000,
+        },
+    );
     let mut hello = vec![3];
     hello.extend_from_slice(&[0; 1536]);
     session.input(0, &hello);

@@ -36,6 +36,10 @@ pub struct EngineConfig {
     pub log_max_track_bytes: usize,
     pub log_max_bytes: usize,
     pub allow_bframes: bool,
+    /// RTMP connections of one address at the same time.
+    pub rtmp_connections_per_address: usize,
+    /// From an RTMP connection to its publish command.
+    pub rtmp_publish_within: Duration,
     pub lost_after: Duration,
 }
 
@@ -110,6 +114,8 @@ impl Engine {
         let rtmp = rtmp::start(
             RtmpConfig {
                 listener: rtmp_listener,
+                connections_per_address: config.rtmp_connections_per_address,
+                publish_within: config.rtmp_publish_within,
                 allow_bframes: config.allow_bframes,
                 lost_after: config.lost_after,
                 next_track,

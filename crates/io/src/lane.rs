@@ -16,6 +16,7 @@ use crate::net::{LaneSockets, UdpBatch};
 use crate::poll::{Pace, PollSet};
 use crate::tap::TapMsg;
 use crate::tcp::TcpFrames;
+use crate::thread::spawn_or_abort;
 
 /// What is posted to a lane.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ pub fn start(
     tap: Post<TapMsg>,
     events: Post<CoreEvent>,
 ) -> io::Result<LaneHandle> {
-    let name = format!("roomtape-lane{}", config.lane);
+    let name = format!("lane{}", config.lane);
     let lane = Lane::new(config, number, Instant::now()).map_err(io::Error::other)?;
     let stats = Arc::new(Mutex::new(LaneStats::default()));
     let mut thread = LaneThread {
@@ -83,14 +84,7 @@ pub fn start(
         counted: LaneStats::default(),
         stats: stats.clone(),
     };
-    let thread = std::thread::Builder::new().name(name).spawn(move || {
-        let run = std::panic::AssertUnwindSafe(|| thread.run());
-        if std::panic::catch_unwind(run).is_err() {
-            // All rooms of the lane would hang: better to die and be started again.
-            eprintln!("roomtape: a lane failed; ending the process");
-            std::process::abort();
-        }
-    })?;
+    let thread = spawn_or_abort(&name, move || thread.run())?;
     Ok(LaneHandle {
         post,
         stats,

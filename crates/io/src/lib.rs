@@ -12,3 +12,4 @@ pub mod poll;
 pub mod rtmp;
 pub mod tap;
 pub mod tcp;
+mod thread;

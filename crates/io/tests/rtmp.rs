@@ -32,12 +32,18 @@ struct Bench {
 }
 
 fn bench(lost_after_ms: u64) -> Bench {
+    bench_with(lost_after_ms, 256, 10_000)
+}
+
+fn bench_with(lost_after_ms: u64, connections_per_address: usize, publish_within_ms: u64) -> Bench {
     let (tap_post, tap) = Mailbox::new().unwrap();
     let (events_post, events) = Mailbox::new().unwrap();
     let (tx, injected) = channel();
     let tx = Mutex::new(tx);
     let config = RtmpConfig {
         listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+        connections_per_address,
+        publish_within: Duration::from_millis(publish_within_ms),
         allow_bframes: false,
         lost_after: Duration::from_millis(lost_after_ms),
         next_track: Arc::new(AtomicU64::new(1)),
@@ -372,6 +378,49 @@ fn a_silent_publisher_loses_its_tracks_and_keeps_its_connection() {
     assert_eq!(cause, StopCause::Dismissed);
     assert_eq!(b.closed(), "ordered");
     child.wait().unwrap();
+}
+
+/// FFmpeg's last words.
+fn complaint(child: Child) -> String {
+    let output = child.wait_with_output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn one_address_has_so_many_connections_and_is_told_so() {
+    let mut b = bench_with(5_000, 2, 10_000);
+    let mut first = ffmpeg(b.addr(), &["-bf", "0"]);
+    let (conn, ..) = b.publish();
+    b.accept(conn);
+    let idle = TcpStream::connect(b.addr()).unwrap();
+    let words = complaint(ffmpeg(b.addr(), &["-bf", "0"]));
+    assert!(
+        words.contains("Too many connections from this address: at most 2"),
+        "{words}"
+    );
+    drop(idle);
+    assert_eq!(b.closed(), "closed", "the one that publishes goes on");
+    assert!(first.wait().unwrap().success());
+    let mut again = ffmpeg(b.addr(), &["-bf", "0"]);
+    let (conn, ..) = b.publish();
+    b.accept(conn);
+    assert_eq!(b.closed(), "closed", "there is room again");
+    assert!(again.wait().unwrap().success());
+}
+
+#[test]
+fn one_that_does_not_publish_in_time_is_closed() {
+    let b = bench_with(5_000, 256, 300);
+    let mut silent = TcpStream::connect(b.addr()).unwrap();
+    let mut half = TcpStream::connect(b.addr()).unwrap();
+    half.write_all(&[3; 1000]).unwrap(); // less than C0 and C1
+    for line in [&mut silent, &mut half] {
+        line.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut rest = Vec::new();
+        let end = line.read_to_end(&mut rest);
+        assert!(end.is_ok(), "{end:?}: closed, not waited for in vain");
+    }
 }
 
 #[test]

@@ -46,7 +46,8 @@ impl Core {
 impl Core {
     #[new]
     #[pyo3(signature = (*, boot_id, webrtc_host, webrtc_port, rtmp_host, rtmp_port, tap_path, lanes=1, advertise=Vec::new(),
-                        log_max_track_mb=64, log_max_mb=1024, allow_bframes=false, lost_after_ms=5000))]
+                        log_max_track_mb=64, log_max_mb=1024, allow_bframes=false, lost_after_ms=5000,
+                        rtmp_connections_per_address=256, rtmp_publish_within_ms=10_000))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -62,6 +63,8 @@ impl Core {
         log_max_mb: usize,
         allow_bframes: bool,
         lost_after_ms: u64,
+        rtmp_connections_per_address: usize,
+        rtmp_publish_within_ms: u64,
     ) -> PyResult<Self> {
         let config = EngineConfig {
             boot_id,
@@ -75,6 +78,8 @@ impl Core {
             log_max_track_bytes: log_max_track_mb * MEGABYTE,
             log_max_bytes: log_max_mb * MEGABYTE,
             allow_bframes,
+            rtmp_connections_per_address,
+            rtmp_publish_within: Duration::from_millis(rtmp_publish_within_ms),
             lost_after: Duration::from_millis(lost_after_ms),
         };
         let engine = py.detach(|| Engine::start(config))?;

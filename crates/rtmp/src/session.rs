@@ -16,8 +16,6 @@ use crate::amf::{self, Value};
 use crate::chunk::{ChunkReader, Message};
 use crate::tags::{Media, Tags};
 
-/// From the first byte to the publish command.
-pub const HANDSHAKE_NS: i64 = 10_000_000_000;
 /// From the publish command to the server's word.
 pub const DECISION_NS: i64 = 5_000_000_000;
 /// From a refusal to the end: FFmpeg reads why only with its next frame, and with a deep lookahead
@@ -72,9 +70,20 @@ enum State {
     },
 }
 
+/// What holds for every connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub allow_bframes: bool,
+    /// From the connection to the publish command.
+    pub publish_within_ns: i64,
+}
+
 /// One connection.
 pub struct Session {
+    rules: Rules,
     state: State,
+    /// It is not to publish; why.
+    unwelcome: Option<String>,
     started_ns: i64,
     handshake: Handshake,
     reader: ChunkReader,
@@ -92,8 +101,10 @@ pub struct Session {
 
 impl Session {
     /// `now`: monotonic nanoseconds, here and everywhere below.
-    pub fn new(now: i64, allow_bframes: bool) -> Self {
+    pub fn new(now: i64, rules: Rules) -> Self {
         Self {
+            rules,
+            unwelcome: None,
             state: State::Handshake,
             started_ns: now,
             handshake: Handshake::new(PeerType::Server),
@@ -101,7 +112,7 @@ impl Session {
             writer: ChunkSerializer::new(),
             out: Vec::new(),
             events: VecDeque::new(),
-            tags: Tags::new(allow_bframes),
+            tags: Tags::new(rules.allow_bframes),
             app: String::new(),
             streams: 0,
             early: 0,
@@ -173,6 +184,11 @@ impl Session {
         self.status(stream, "status", "NetStream.Publish.Start", "Publishing");
     }
 
+    /// The client will be told `words` as soon as it says what it wants, and then be closed.
+    pub fn turn_away(&mut self, words: String) {
+        self.unwelcome = Some(words);
+    }
+
     /// The server says no, before or while publishing: the client is told why, then it ends.
     pub fn refuse(&mut self, now: i64, description: &str) {
         let stream = match self.state {
@@ -200,7 +216,9 @@ impl Session {
     /// When `tick` must be called at the latest; `None` while nothing is waited for.
     pub fn deadline(&self) -> Option<i64> {
         match self.state {
-            State::Handshake | State::Commands => Some(self.started_ns + HANDSHAKE_NS),
+            State::Handshake | State::Commands => {
+                Some(self.started_ns + self.rules.publish_within_ns)
+            }
             State::Asked { since_ns, .. } => Some(since_ns + DECISION_NS),
             State::Publishing { .. } => None,
             State::Closing { until_ns } => Some(until_ns),
@@ -213,7 +231,10 @@ impl Session {
             return;
         }
         match self.state {
-            State::Handshake | State::Commands => self.fail(now, "no publish within 10 s"),
+            State::Handshake | State::Commands => {
+                let within_s = self.rules.publish_within_ns as f64 / 1e9;
+                self.fail(now, &format!("no publish within {within_s} s"));
+            }
             State::Asked { .. } => self.refuse(now, "The server did not decide in time"),
             State::Publishing { .. } | State::Closing { .. } => {}
         }
@@ -359,17 +380,13 @@ impl Session {
             .and_then(|o| o.get("app"))
             .and_then(Value::as_str)
             .unwrap_or_default();
+        if let Some(words) = self.unwelcome.take() {
+            self.reject(now, transaction, &words);
+            return Ok(());
+        }
         if app.is_empty() || app.len() > MAX_NAME || !self.app.is_empty() {
             let words = "The application's name is missing: rtmp://<host>/push/<RoomId>?...";
-            self.reply(
-                "_error",
-                transaction,
-                vec![
-                    Value::Null,
-                    info("error", "NetConnection.Connect.Rejected", words),
-                ],
-            );
-            self.end(now, "connect without an application");
+            self.reject(now, transaction, words);
             return Ok(());
         }
         self.app = app.to_owned();
@@ -399,6 +416,12 @@ impl Session {
         }
         self.reply("_result", transaction, vec![server, success]);
         Ok(())
+    }
+
+    fn reject(&mut self, now: i64, transaction: f64, words: &str) {
+        let why = info("error", "NetConnection.Connect.Rejected", words);
+        self.reply("_error", transaction, vec![Value::Null, why]);
+        self.end(now, "connect refused");
     }
 
     fn publish(&mut self, now: i64, stream: u32, key: Option<&Value>) -> Result<(), String> {

@@ -8,8 +8,17 @@ use rml_rtmp::sessions::{
 use rml_rtmp::time::RtmpTimestamp;
 use roomtape_rtmp::amf::{decode, encode, Value};
 use roomtape_rtmp::chunk::{ChunkReader, Message};
-use roomtape_rtmp::session::{Event, Session, DECISION_NS, HANDSHAKE_NS};
+use roomtape_rtmp::session::{Event, Rules, Session, DECISION_NS};
 use roomtape_rtmp::tags::{Media, B_FRAMES};
+
+const PUBLISH_WITHIN_NS: i64 = 10_000_000_000;
+
+fn rules(allow_bframes: bool) -> Rules {
+    Rules {
+        allow_bframes,
+        publish_within_ns: PUBLISH_WITHIN_NS,
+    }
+}
 
 const S: i64 = 1_000_000_000;
 
@@ -57,7 +66,7 @@ impl Peer {
     }
 
     fn with(allow_bframes: bool) -> Self {
-        let mut session = Session::new(0, allow_bframes);
+        let mut session = Session::new(0, rules(allow_bframes));
         let mut hello = vec![3];
         hello.extend_from_slice(&[0; 1536]);
         session.input(0, &hello);
@@ -173,7 +182,7 @@ impl Peer {
 #[test]
 fn an_ordinary_client_publishes() {
     let mut handshake = Handshake::new(PeerType::Client);
-    let mut server = Session::new(0, false);
+    let mut server = Session::new(0, rules(false));
     let mut events = Vec::new();
     server.input(0, &handshake.generate_outbound_p0_and_p1().unwrap());
     let rest = match handshake.process_bytes(&server.take_output()).unwrap() {
@@ -332,16 +341,16 @@ fn the_server_ends_it() {
 
 #[test]
 fn f12_a_stalled_handshake_ends_in_ten_seconds() {
-    let mut session = Session::new(0, false);
+    let mut session = Session::new(0, rules(false));
     session.input(5 * S, &[3, 0, 0]);
-    assert_eq!(session.deadline(), Some(HANDSHAKE_NS));
-    session.tick(HANDSHAKE_NS - 1);
+    assert_eq!(session.deadline(), Some(PUBLISH_WITHIN_NS));
+    session.tick(PUBLISH_WITHIN_NS - 1);
     assert!(session.closing().is_none());
-    session.tick(HANDSHAKE_NS);
+    session.tick(PUBLISH_WITHIN_NS);
     assert!(session.closing().is_some());
     let mut p = Peer::new();
     p.connect("push");
-    p.session.tick(HANDSHAKE_NS);
+    p.session.tick(PUBLISH_WITHIN_NS);
     assert_eq!(p.closed(), "protocol: no publish within 10 s");
 }
 
@@ -397,7 +406,7 @@ fn f12_hostile_bytes_end_the_connection() {
     let mut p = Peer::new();
     p.raw(&[0xc5, 1, 2, 3]);
     assert!(p.session.closing().is_some(), "a chunk without a header");
-    let mut session = Session::new(0, false);
+    let mut session = Session::new(0, rules(false));
     session.input(0, b"GET / HTTP/1.1\r\n\r\n");
     assert!(session.closing().is_some(), "HTTP");
     for sequence in [&["publish"][..], &["createStream"]] {

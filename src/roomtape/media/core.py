@@ -101,6 +101,8 @@ class MediaCore:
         log_max_mb: int = 1024,
         allow_bframes: bool = False,
         lost_after_ms: int = 5000,
+        rtmp_connections_per_address: int = 256,
+        rtmp_publish_within_ms: int = 10_000,
     ) -> MediaCore:
         """Bind the ports and start the threads; see `roomtape._core.Core`.
 
@@ -119,6 +121,8 @@ class MediaCore:
             log_max_mb=log_max_mb,
             allow_bframes=allow_bframes,
             lost_after_ms=lost_after_ms,
+            rtmp_connections_per_address=rtmp_connections_per_address,
+            rtmp_publish_within_ms=rtmp_publish_within_ms,
         )
         return cls(raw, on_event)
 

@@ -21,6 +21,7 @@ use crate::clock::now_ns;
 use crate::mailbox::{Mailbox, Post};
 use crate::outbuf::OutBuffer;
 use crate::poll::{Pace, PollSet};
+use crate::thread::spawn_or_abort;
 use wire::{Cutter, Inbound, Mode, Open};
 
 /// Above this a connection is given no more frames until it has taken some.
@@ -110,17 +111,7 @@ pub fn start(config: TapConfig, demand: Box<dyn Fn(TapDemand) + Send>) -> io::Re
         next_reader: 1,
         stats: stats.clone(),
     };
-    let thread = std::thread::Builder::new()
-        .name("roomtape-tap".into())
-        .spawn(move || {
-            let run = std::panic::AssertUnwindSafe(|| tap.run());
-            if std::panic::catch_unwind(run).is_err() {
-                // A core without its log would record nothing and look alive: better to die and
-                // be started again.
-                eprintln!("roomtape: the tap thread failed; ending the process");
-                std::process::abort();
-            }
-        })?;
+    let thread = spawn_or_abort("tap", move || tap.run())?;
     Ok(TapHandle {
         post,
         stats,

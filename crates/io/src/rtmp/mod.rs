@@ -1,4 +1,6 @@
-//! The RTMP thread: listener, connections and their publishers.
+//! The RTMP thread: connections and their publishers.
+
+mod door;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read};
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use roomtape_media::{Kind, Source, StopCause, TapDemand, TapInput, TrackId};
 use roomtape_rtmp::publisher::{Out, Publisher};
-use roomtape_rtmp::session::{Event, Session};
+use roomtape_rtmp::session::{Event, Rules, Session};
 
 pub use roomtape_rtmp::publisher::Inject;
 
@@ -25,12 +27,10 @@ use crate::mailbox::{Mailbox, Post};
 use crate::outbuf::OutBuffer;
 use crate::poll::{Pace, PollSet};
 use crate::tap::TapMsg;
+use crate::thread::spawn_or_abort;
+use door::{Door, Verdict};
 
 const MS: i64 = 1_000_000;
-/// Connections at the same time; more are closed at once.
-const MAX_CONNECTIONS: usize = 4096;
-/// Of these, connections that have not been accepted as publishers.
-const MAX_STRANGERS: usize = 512;
 /// A client that lets our few answers pile up this far is not reading.
 const MAX_OUTPUT: usize = 256 << 10;
 /// Time between watermarks while somebody reads.
@@ -46,6 +46,10 @@ const READ_EVERY_NS: i64 = 10 * MS;
 pub struct RtmpConfig {
     /// Bound already, so that a taken port is the caller's error.
     pub listener: TcpListener,
+    /// Connections of one address (of IPv6: one network of 64 bits) at the same time.
+    pub connections_per_address: usize,
+    /// From the connection to the publish command; who is later is closed.
+    pub publish_within: Duration,
     pub allow_bframes: bool,
     /// A publisher silent this long loses its tracks.
     pub lost_after: Duration,
@@ -120,10 +124,17 @@ pub fn start(
     events: Post<CoreEvent>,
     inject: InjectInto,
 ) -> io::Result<RtmpHandle> {
-    config.listener.set_nonblocking(true)?;
-    let addr = config.listener.local_addr()?;
+    let door = Door::new(config.listener, config.connections_per_address)?;
+    let addr = door.address()?;
     let mut thread = Rtmp {
-        config,
+        door,
+        rules: Rules {
+            allow_bframes: config.allow_bframes,
+            publish_within_ns: config.publish_within.as_nanos() as i64,
+        },
+        lost_after: config.lost_after,
+        next_track: config.next_track,
+        lives: config.lives,
         mailbox,
         tap,
         events,
@@ -136,17 +147,7 @@ pub fn start(
         demanded: HashSet::new(),
         marked: HashSet::new(),
     };
-    let handle = std::thread::Builder::new()
-        .name("roomtape-rtmp".into())
-        .spawn(move || {
-            let run = std::panic::AssertUnwindSafe(|| thread.run());
-            if std::panic::catch_unwind(run).is_err() {
-                // A server that takes no publisher any longer and looks alive is worse than one
-                // that is started again.
-                eprintln!("roomtape: the RTMP thread failed; ending the process");
-                std::process::abort();
-            }
-        })?;
+    let handle = spawn_or_abort("rtmp", move || thread.run())?;
     Ok(RtmpHandle {
         post,
         addr,
@@ -166,7 +167,11 @@ struct Conn {
 }
 
 struct Rtmp {
-    config: RtmpConfig,
+    door: Door,
+    rules: Rules,
+    lost_after: Duration,
+    next_track: Arc<AtomicU64>,
+    lives: Arc<Lives>,
     mailbox: Mailbox<RtmpMsg>,
     tap: Post<TapMsg>,
     events: Post<CoreEvent>,
@@ -194,7 +199,7 @@ impl Rtmp {
             polls.clear();
             order.clear();
             polls.add(self.mailbox.as_raw_fd(), false);
-            polls.add(self.config.listener.as_raw_fd(), false);
+            polls.add(self.door.as_raw_fd(), false);
             let rest = pace.rest(now_ns());
             for (id, conn) in &self.conns {
                 if rest.is_none() || conn.publisher.is_none() || !conn.out.is_empty() {
@@ -308,7 +313,7 @@ impl Rtmp {
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.session.accept();
             if conn.session.is_publishing() && conn.publisher.is_none() {
-                let lost = self.config.lost_after.as_nanos() as i64;
+                let lost = self.lost_after.as_nanos() as i64;
                 let read = self.demanded.contains(&room);
                 conn.publisher = Some(Publisher::new(now, room, user, entered_ns, lost, read));
                 self.pump(now, id);
@@ -366,10 +371,9 @@ impl Rtmp {
 
     fn accept(&mut self) {
         loop {
-            let (socket, remote) = match self.config.listener.accept() {
-                Ok(found) => found,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+            let (socket, remote) = match self.door.knock() {
+                Ok(Some(found)) => found,
+                Ok(None) => return,
                 Err(e) => {
                     // Without descriptors the listener stays readable; do not spin on it.
                     self.log("warning", format!("rtmp: cannot accept: {e}"));
@@ -377,19 +381,33 @@ impl Rtmp {
                     return;
                 }
             };
-            let strangers = self
-                .conns
-                .values()
-                .filter(|c| c.publisher.is_none())
-                .count();
-            let full = self.conns.len() >= MAX_CONNECTIONS || strangers >= MAX_STRANGERS;
-            if full || socket.set_nonblocking(true).is_err() {
-                continue;
+            let is_stranger = |c: &&Conn| c.publisher.is_none();
+            let strangers = self.conns.values().filter(is_stranger).count();
+            let now = now_ns();
+            let mut session = Session::new(now, self.rules);
+            match self.door.judge(remote.ip(), self.conns.len(), strangers) {
+                Verdict::Welcome => {}
+                Verdict::Refused => {
+                    let most = self.door.connections_per_address();
+                    session.turn_away(format!(
+                        "Too many connections from this address: at most {most}"
+                    ));
+                    self.complain(
+                        now,
+                        remote,
+                        "more than rtmp.connections_per_address of this address",
+                    );
+                }
+                Verdict::Closed(why) => {
+                    self.complain(now, remote, why);
+                    continue;
+                }
             }
+            self.door.entered(remote.ip());
             let conn = Conn {
                 socket,
                 remote,
-                session: Session::new(now_ns(), self.config.allow_bframes),
+                session,
                 out: OutBuffer::default(),
                 publisher: None,
                 shut: false,
@@ -397,6 +415,12 @@ impl Rtmp {
             };
             self.conns.insert(self.next_conn, conn);
             self.next_conn += 1;
+        }
+    }
+
+    fn complain(&mut self, now: i64, remote: SocketAddr, why: &str) {
+        if self.door.may_complain(now) {
+            self.log("warning", format!("rtmp: turned {remote} away: {why}"));
         }
     }
 
@@ -454,7 +478,7 @@ impl Rtmp {
                     });
                 }
                 Event::Media(media) => {
-                    let (next, lives) = (&self.config.next_track, &self.config.lives);
+                    let (next, lives) = (&self.next_track, &self.lives);
                     let number = |room: &str, user: &str, kind: Kind| {
                         let id = TrackId(next.fetch_add(1, Ordering::Relaxed));
                         (id, lives.next(room, user, kind))
@@ -673,7 +697,9 @@ impl Rtmp {
                 self.pass_on(id);
                 self.farewell(id, room, user, "closed".into());
             }
-            self.conns.remove(&id);
+            if let Some(conn) = self.conns.remove(&id) {
+                self.door.left(conn.remote.ip());
+            }
         }
     }
 
