@@ -136,18 +136,20 @@ impl LaneThread {
                     text: format!("waiting for the network: {error}"),
                 });
             }
+            let asked = poll.readable(mailbox);
+            if udp.map_or(asked, |place| poll.readable(place)) {
+                // Before a command that may end a session: what was sent before it comes before it.
+                pace.stroke(now_ns());
+                self.receive_udp();
+            }
             let now = Instant::now();
-            if poll.readable(mailbox) {
+            if asked {
                 for letter in self.mailbox.drain() {
                     match letter {
                         LaneMsg::Command(command) => self.lane.handle_command(now, command),
                         LaneMsg::Stop => return,
                     }
                 }
-            }
-            if udp.is_some_and(|place| poll.readable(place)) {
-                pace.stroke(now_ns());
-                self.receive_udp();
             }
             let Self { tcp, lane, .. } = self;
             tcp.receive(&poll, now, |source, frame| {
