@@ -129,8 +129,6 @@ PROMISES: Mapping[str, str] = {
 WITHOUT: Mapping[str, str] = {
     "R-SYNC-2": "no test reads the sender reports a viewer is sent",
     "R-RES-2": "layers are not switched: the largest one is taken",
-    "R-TASK-4": "told by the same row, compared by no test",
-    "R-CAP-1": "held by the byte comparison of pieces with what was sent (F-1)",
     "R-CAP-3": NOT_BUILT_MIX,
     "R-REL-1": NOT_BUILT_RELAY,
     "R-REL-2": NOT_BUILT_RELAY,

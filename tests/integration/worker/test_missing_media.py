@@ -171,7 +171,7 @@ def test_vp8_becomes_h264_frame_by_frame(inline: Callable[..., Inline]) -> None:
     assert seen.warnings == []
 
 
-def test_aac_is_kept_byte_for_byte_and_its_holes_are_silence(inline: Callable[..., Inline]) -> None:
+def test_r_cap_1_aac_is_kept_byte_for_byte_and_its_holes_are_silence(inline: Callable[..., Inline]) -> None:
     it = inline()
     it.start()
     signal = aac_beeps(12, sample_rate=44_100)

@@ -51,7 +51,7 @@ def play(rig: Rig, sources: list[Source], *, until_s: float, from_s: float = 0, 
 
 
 @pytest.mark.parametrize("av_merge", [0, 1])
-def test_pieces_hold_exactly_what_was_sent(rig: Callable[..., Rig], av_merge: int) -> None:
+def test_r_cap_1_pieces_hold_exactly_what_was_sent(rig: Callable[..., Rig], av_merge: int) -> None:
     it = rig(av_merge=av_merge)
     sources = publish(it)
     it.start_worker()

@@ -96,6 +96,27 @@ async def test_a_recording_from_create_to_its_last_event(server: Stage) -> None:
     assert not (server.spool / task_id).exists()
 
 
+async def test_r_task_4_what_events_tell_is_what_describe_answers(server: Stage) -> None:
+    """At the commit of each event, asked at once: never another state, never another name, never an error."""
+    worker = ScriptedWorker(server.workers)
+    task_id = await server.recording.create(server.spec())
+    assign = await worker.take()
+    worker.piece(assign, 0)
+    expected = {301: "InProgress", 303: "InProgress", 307: "InProgress", 304: "InProgress"}
+    for type_, status in expected.items():
+        event = await server.event(type_)
+        view = await server.recording.describe(server.sdk_app_id, task_id)
+        assert view.status == status, type_
+        if type_ == 304:
+            assert event.fact["payload"]["file_list"] == view.files[0].file_name
+    await server.recording.stop(server.sdk_app_id, task_id)
+    worker.stopped(assign)
+    for type_ in (302, 305):
+        await server.event(type_)
+        after = await server.recording.describe(server.sdk_app_id, task_id)
+        assert (after.status, after.files) == ("Exited", view.files), type_
+
+
 async def test_a_piece_leaves_the_spool_only_when_it_is_proven(server: Stage) -> None:
     worker = ScriptedWorker(server.workers)
     await server.recording.create(server.spec())
