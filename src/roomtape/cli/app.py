@@ -26,7 +26,7 @@ def create(
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Make an application; its key for UserSigs is shown now and never again."""
+    """Make an application. Its key for UserSigs is shown now and never again."""
     show(Admin(data_dir).post("/apps", name=name, sdk_app_id=sdk_app_id, key=key), as_json)
 
 

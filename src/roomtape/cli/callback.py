@@ -23,7 +23,7 @@ def listen(
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Receive callbacks, check their signatures and print them until Ctrl-C."""
+    """Receive, check and print callbacks. Until Ctrl-C."""
     if key is None:
         dev = place.dev_file(data_dir)
         key = dev.callback_key if dev else None
@@ -84,7 +84,7 @@ def replay(
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Send an event again, or all that could not be delivered to an application."""
+    """Send an event again. Or all that could not be delivered to an application."""
     show(Admin(data_dir).post("/callbacks/replay", id=delivery, dead_of=dead_of), as_json)
 
 
@@ -95,6 +95,6 @@ def send_test(
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Send a signed test event to a URL of the application and say what it answered."""
+    """Send a signed test event to the application. Say what its URL answered."""
     app = place.sdk_app_id(data_dir, sdk_app_id)
     show(Admin(data_dir).post("/callbacks/test", sdk_app_id=app, kind=kind), as_json)

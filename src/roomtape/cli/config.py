@@ -21,7 +21,7 @@ def check(
     file: Annotated[Path | None, typer.Argument(envvar="ROOMTAPE_CONFIG_FILE", help="The TOML file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read the file and the environment; name the wrong key and the nearest right one."""
+    """Check a file and the environment. Names the wrong key and the nearest right one."""
     config = load(file)
     if as_json:
         show(msgspec.to_builtins(config), True)
@@ -37,7 +37,7 @@ def list_settings(as_json: AsJson = False) -> None:
 
 @command.command("reload")
 def reload(data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) -> None:
-    """Make a running server read its configuration and certificate again; a wrong one changes nothing."""
+    """Make a running server read its files again. A wrong configuration or certificate changes nothing."""
     try:
         answer = ask(data_dir.absolute() / "run", cmd="reload")
     except OSError:
@@ -49,7 +49,7 @@ def reload(data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) -> 
 
 @command.command("password")
 def password() -> None:
-    """Ask for the console's password and print its hash, for admin.password_hash."""
+    """Print the hash of a password of the console. It is what admin.password_hash wants."""
     from argon2 import PasswordHasher
 
     given = typer.prompt("Password of the console", hide_input=True, confirmation_prompt=True, err=True)

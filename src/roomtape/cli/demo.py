@@ -74,7 +74,7 @@ def demo(
     ] = "",
     as_json: AsJson = False,
 ) -> int:
-    """Publish two people (WHIP and RTMP), record them, kill a worker in between, check every frame."""
+    """Record two people and check every frame. One by WHIP, one by RTMP; a worker is killed in between."""
     with ExitStack() as stack:
         if url:
             dev = place.dev_file(data_dir)

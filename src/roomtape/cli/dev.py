@@ -22,7 +22,7 @@ def dev(
     rtmp: Annotated[str, typer.Option(help="host:port of RTMP.")] = "",
     with_tls: Annotated[bool, typer.Option("--tls", help="Serve HTTPS by a CA made for it.")] = False,
 ) -> int:
-    """Start a server for development: rooms, API, recordings, console, ready in seconds."""
+    """Start a server for development. Rooms, API, recordings and console, ready in seconds."""
 
     def settings() -> Config:
         config = dev_config(data_dir, http=http, webrtc=webrtc, rtmp=rtmp)
@@ -91,10 +91,18 @@ Call the API with any official SDK or with tccli:
     --secretId {keys.secret_id} --secretKey {keys.secret_key} \\
     --SdkAppId {keys.sdk_app_id} --TaskId <task>
 
-Publish from OBS or FFmpeg (room {room!r}, user {user!r}):
+Publish from OBS or FFmpeg (room {room!r}, user {user!r}), SIG being what this prints:
 
-  WHIP    {http_url}/v2/pub/{keys.sdk_app_id}/{room}?SessionID={user}
-          bearer token: roomtape usersig issue {user}{data_flag}
+  roomtape usersig issue {user}{data_flag}
+
+  WHIP    {http_url}/v2/pub/{keys.sdk_app_id}/{room}?SessionID={user}   bearer token: SIG
+  RTMP    server       rtmp://{report.rtmp_host}:{report.rtmp_port}/push/
+          stream key   {room}?sdkappid={keys.sdk_app_id}&userid={user}&usersig=SIG
+
+Record the room into {config.data_path}/recordings:
+
+  roomtape record start {room}{data_flag}
+
 Stop with Ctrl-C.
 """,
             flush=True,

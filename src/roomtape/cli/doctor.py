@@ -47,7 +47,10 @@ def doctor(
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> int:
-    """Check ports, clock, disk, codecs, sandbox and stores; ends with 1 when something fails."""
+    """Say what this machine lacks, and the fix.
+
+    Ports, clock, disk, codecs, sandbox and stores; ends with 1 when something fails.
+    """
     settings = load(config) if config else _present(data_dir)
     findings = list(examine(settings))
     show([asdict(finding) for finding in findings], as_json, ("check", "state", "found", "fix"))

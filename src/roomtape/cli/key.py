@@ -36,7 +36,7 @@ def create(
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key; its SecretKey, and the token of a temporary one, are shown now and never again."""
+    """Make a key. Its SecretKey, and the token of a temporary one, are shown now and never again."""
     made = Admin(data_dir).post(
         "/keys",
         name=name,
@@ -64,14 +64,14 @@ def addresses(
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Say anew where a key may be used from; with neither option, everywhere."""
+    """Say where a key may be used from. It replaces what was said before; with neither option, everywhere."""
     change = {"allow": allow or [], "deny": deny or []}
     show(Admin(data_dir).patch(f"/keys/{secret_id}", **change), as_json)
 
 
 @command.command("rotate-master")
 def rotate_master(data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) -> None:
-    """Draw a new master key and seal every secret of the database under it.
+    """Seal every secret under a new master key.
 
     The former key stays in master.key for a minute more, until nothing can need it; a backup of the
     database made before can only be read with a copy of master.key made before.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -28,6 +29,7 @@ from roomtape.cli import (
 from roomtape.cli.say import Failure
 from roomtape.config import ConfigError
 from roomtape.supervisor import SupervisorError
+from roomtape.version import version
 
 command = typer.Typer(
     name="roomtape",
@@ -37,6 +39,23 @@ command = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"roomtape {version()}")
+        raise typer.Exit
+
+
+@command.callback()
+def _options(
+    version_wanted: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Rooms and recordings of your own, spoken to in the TencentCloud API 3.0 of TRTC."""
+
+
 command.command("dev")(dev.dev)
 command.command("serve")(serve.serve)
 command.command("demo")(demo.demo)
@@ -72,5 +91,6 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _complain(text: str, code: int) -> int:
-    print(f"roomtape: {text}", file=sys.stderr)
+    """One line of what is wrong; of a command that names no verb, the list of them."""
+    print(text if text.startswith("Usage:") else f"roomtape: {text}", file=sys.stderr)
     return code

@@ -13,7 +13,7 @@ Name = Annotated[str | None, typer.Argument(metavar="[ACTION]", help="Only this 
 
 
 def openapi(action: Name = None) -> None:
-    """Print the OpenAPI 3.1 document of the API (also at /openapi.json of a server)."""
+    """Print the OpenAPI 3.1 document of the API. It is also at /openapi.json of a server."""
     from roomtape.api.openapi import NoSuchAction, document
 
     try:

@@ -31,7 +31,7 @@ def list_recordings(
 
 @command.command("show")
 def show_recording(task_id: Task, data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) -> None:
-    """Show a task's whole life: steps and notes, outputs, pieces, files, uploads, callbacks."""
+    """Show a task's whole life. Steps, notes, outputs, pieces, files, uploads and callbacks."""
     found = Admin(data_dir).get(f"/recordings/{task_id}")
     if as_json:
         show(found, True)

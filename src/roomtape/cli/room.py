@@ -57,7 +57,7 @@ def dismiss(
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Close a room and send everybody out: DismissRoom, or DismissRoomByStrRoomId."""
+    """Close a room and send everybody out. DismissRoom, or DismissRoomByStrRoomId."""
     action = "DismissRoom" if integer_room else "DismissRoomByStrRoomId"
     members = of_room(data_dir, sdk_app_id, room, integer_room)
     show(Api.of(data_dir, secret_id, secret_key).call(action, **members), as_json)

@@ -16,7 +16,7 @@ from roomtape.supervisor import Supervisor, http_url_of
 def serve(
     config: Annotated[Path, typer.Option("--config", envvar="ROOMTAPE_CONFIG_FILE", help="The TOML file.")],
 ) -> int:
-    """Serve by a configuration file; a wrong one is refused before anything starts."""
+    """Serve by a configuration file. A wrong one is refused before anything starts."""
     settings = load(config)
     if settings.server.tls_cert:
         for file in (settings.server.tls_cert, settings.server.tls_key):

@@ -77,7 +77,7 @@ def block(
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Keep a user's sound or picture from a room: SetUserBlocked, or SetUserBlockedByStrRoomId."""
+    """Keep a user's sound or picture from a room. SetUserBlocked, or SetUserBlockedByStrRoomId."""
     named = of_room(data_dir, sdk_app_id, room, integer_room)
     if not integer_room:
         named["StrRoomId"] = named.pop("RoomId")

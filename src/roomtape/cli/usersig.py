@@ -61,7 +61,7 @@ def check(
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a UserSig holds and whether it is good; ends with 1 when it is not."""
+    """Say what a UserSig holds, and if it is good. Ends with 1 when it is not."""
     app = place.sdk_app_id(data_dir, sdk_app_id)
     dev = place.dev_file(data_dir)
     if key is None and (dev is None or dev.sdk_app_id != app):

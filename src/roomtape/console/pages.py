@@ -70,7 +70,7 @@ async def overview(admin: Administration, request: Request) -> tuple[str, str]:
     """Everything that goes on, on one page."""
     workers = [
         {"index": w.index, "pid": w.pid, "tasks": len(w.tasks), "rss_mb": w.beat.rss_bytes >> 20}
-        for w in admin.workers.live
+        for w in sorted(admin.workers.live, key=lambda worker: worker.index)
     ]
     rooms = await reading.rooms(admin.db)
     tasks = await reading.recordings(admin.db)

@@ -32,6 +32,26 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert [verb for verb in verbs if f"  {verb} " not in out] == []
 
 
+@pytest.mark.parametrize("group", ["", "app", "key", "usersig", "policy", "room", "user", "record", "library", "callback", "config"])
+def test_no_verb_is_told_by_half(group: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of verbs shows the first sentence of each, or the first words of one that is too long."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*group.split(), "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.endswith("...") and not line.startswith("Usage")] == []
+
+
+@pytest.mark.parametrize("line", [[], ["key"]])
+def test_without_a_verb_the_verbs_are_listed(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(line) == 2
+    assert capsys.readouterr().err.startswith("Usage: roomtape")
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.split()[0] == "roomtape"
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
