@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ async def test_r_disk_1_a_task_is_admitted_only_with_its_reserve(clock: ManualCl
     rules = DiskRules(refuse=(0, 0), warn=(0, 0), pause=(0, 0), task_reserve_mb=128)
     async with stage(db, clock, tmp_path, disk=rules) as server:
         for free_bytes, admitted in ((128_000_000 - 1, False), (128_000_000, True)):
-            server.recording.disk.measure = lambda free=free_bytes: DiskLevels(free, False, False, False)
+            server.recording.disk.measure = partial(DiskLevels, free_bytes, False, False, False)
             server.recording.disk.look()
             if admitted:
                 await server.recording.create(server.spec())
