@@ -7,14 +7,18 @@ import base64
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 
 import pytest
+import uvloop
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from roomtape.cli import tls
+from roomtape.config import Config
 from roomtape.serving import MAX_HEADER_BYTES, REFUSED, Bounds, HttpServer, listen
 
 HEADER_S, BODY_S, IDLE_S, PING_S, PONG_S = 0.3, 0.4, 0.35, 0.1, 0.3
@@ -227,6 +231,29 @@ async def test_a_websocket_keeps_its_place_until_it_ends(serve: Serve, connect: 
     while not heard.startswith(b"HTTP/1.1 200 "):  # the server reads of the end when it reads of it
         heard, _ = await _answer(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert not heard or heard.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 503 "))
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_tls_handshake_that_never_comes_is_closed(loop: str, tmp_path: Path) -> None:
+    """On the loop of the tests and on that of the product."""
+    settings = Config(data_dir=str(tmp_path))
+    tls.prepare(settings)
+
+    async def silent() -> tuple[bytes, float]:
+        listener = listen("127.0.0.1", 0)
+        files = {"tls_cert": settings.server.tls_cert, "tls_key": settings.server.tls_key}
+        server = HttpServer(Starlette(), listener, QUICK, **files)
+        await server.start()
+        try:
+            return await _answer(listener.getsockname()[1])
+        finally:
+            await server.stop()
+
+    factory = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        heard, took = runner.run(silent())
+    assert heard == b""
+    assert HEADER_S - 0.05 <= took < 30, "not only at the library's minute"
 
 
 async def test_a_taken_port_is_an_error_before_anything_begins(port: int) -> None:
