@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -113,8 +114,8 @@ def test_tccli(stack: Stack) -> None:
     assert "InvalidParameter.OutOfRange" in call("CreateCloudRecording", wrong)[1]
     # One call in 15 s, so that a program that starts for each call can be too fast.
     span = {"StartTime": "2025-03-04 09:00", "EndTime": "2025-03-04 12:30", "SdkAppid": stack.sdk_app_id}
-    codes = [call("DescribeTrtcRoomUsage", span)[1] for _ in range(2)]
-    assert "RequestLimitExceeded" not in codes[0]
-    assert "RequestLimitExceeded" in codes[1]
+    with ThreadPoolExecutor(3) as together:  # a slow machine starts them apart, but not by so much
+        codes = [text for _, text in together.map(lambda _: call("DescribeTrtcRoomUsage", span), range(3))]
+    assert 1 <= sum("RequestLimitExceeded" in text for text in codes) <= 2, codes
     until("the next call", lambda: "RequestLimitExceeded" not in call("DescribeTrtcRoomUsage", span)[1], 60)
     assert json.loads(call("DeleteCloudRecording", one)[1])["TaskId"] == task
