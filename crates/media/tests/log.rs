@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roomtape_media::log::{
-    Delivery, Limits, LogStats, Logs, OpenSpec, OutFrame, ReadError, ReaderKey, TrackEvent, KEEP_NS,
+    Delivery, Limits, LogStats, Logs, OpenSpec, OutFrame, ReadError, ReaderKey, TrackEvent,
+    KEEP_NS, REJOIN_NS,
 };
 use roomtape_media::{
     flags, Codec, Frame, Kind, Source, StopCause, TapDemand, TapInput, TrackId, TrackInfo,
@@ -182,9 +183,9 @@ fn demand_follows_readers_and_their_memory() {
         [TapDemand::Room { on: true, .. }]
     ));
     b.logs.detach(0, R);
-    b.logs.tick(KEEP_NS - 1);
+    b.logs.tick(REJOIN_NS - 1);
     assert!(b.logs.demands().is_empty(), "it may come back");
-    b.logs.tick(KEEP_NS);
+    b.logs.tick(REJOIN_NS);
     assert!(matches!(
         &b.logs.demands()[..],
         [TapDemand::Room { on: false, .. }]
@@ -315,7 +316,7 @@ fn r_lost_3_a_reader_that_comes_back_goes_on_behind_a_preroll() {
 }
 
 #[test]
-fn positions_are_forgotten_ten_seconds_after_the_reader_left() {
+fn r_lost_3_positions_are_forgotten_a_minute_after_the_reader_left() {
     let mut b = Bench::new(ROOMY);
     b.logs.open(0, R, spec("task", true));
     b.logs.open(0, ReaderKey(2), spec("other", true));
@@ -323,12 +324,12 @@ fn positions_are_forgotten_ten_seconds_after_the_reader_left() {
     b.logs.read(0, R, SOUND, -1, 0).unwrap();
     b.sounds(0, 10);
     b.logs.detach(b.now, R);
-    b.sounds(10, 500);
+    b.sounds(10, 3000);
     b.logs.tick(b.now);
-    assert_eq!(b.oldest(SOUND), 0, "9.8 s later all is there");
-    b.sounds(500, 515);
+    assert_eq!(b.oldest(SOUND), 0, "59.8 s later all is there");
+    b.sounds(3000, 3015);
     b.logs.tick(b.now);
-    assert_eq!(b.oldest(SOUND), 515 - 21);
+    assert_eq!(b.oldest(SOUND), 3015 - 21);
 }
 
 #[test]
@@ -353,9 +354,9 @@ fn the_second_reader_of_a_name_takes_it_over() {
     assert_eq!(displaced, Some(R));
     assert_eq!(b.logs.read(0, R, SOUND, -1, 0), Err(ReadError::NoReader));
     b.logs.detach(0, R);
-    b.logs.tick(2 * KEEP_NS);
+    b.logs.tick(2 * REJOIN_NS);
     b.logs
-        .read(2 * KEEP_NS, ReaderKey(2), SOUND, -1, 0)
+        .read(2 * REJOIN_NS, ReaderKey(2), SOUND, -1, 0)
         .unwrap();
 }
 

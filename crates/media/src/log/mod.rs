@@ -5,7 +5,7 @@
 //! A reader that does not keep up never costs more than the byte caps; it is told what it missed.
 //!
 //! * A **durable** reader has a name and, per track, a position: everything before it is safe.
-//!   The position outlives its connection by [`KEEP_NS`], and its frames wait that long.
+//!   The position outlives its connection by [`REJOIN_NS`], and its frames wait that long.
 //! * A track of the room that a durable reader has neither read nor declined is kept for it
 //!   [`KEEP_NS`] from the moment it could know of it: the question is on its way.
 //! * A **live** reader holds nothing back.
@@ -23,8 +23,11 @@ pub use track::{Entry, TrackLog, SOUND_TAIL_NS};
 use crate::types::{flags, Frame, Source, StopCause, TapDemand, TapInput, TrackId};
 use track::Stopped;
 
-/// How long positions of a reader that went away, and ended tracks, are kept.
+/// How long ended tracks are kept that nobody has come for.
 pub const KEEP_NS: i64 = 10_000_000_000;
+/// How long positions of a durable reader that went away are kept, and its frames with them (within the
+/// byte caps): successors may die as well before they have read, each after seconds of starting.
+pub const REJOIN_NS: i64 = 60_000_000_000;
 /// How long a watermark waits for a reader to decide on a track, or for a track's first frame.
 const DECIDE_NS: i64 = 2_000_000_000;
 /// How long a track and the watermark wait for a durable reader to decide: it may be far behind, and
@@ -466,7 +469,7 @@ impl Logs {
         }
     }
 
-    /// A reader's connection is gone: a durable one may come back within [`KEEP_NS`].
+    /// A reader's connection is gone: a durable one may come back within [`REJOIN_NS`].
     pub fn detach(&mut self, now: i64, key: ReaderKey) {
         self.drop_reader(now, key);
     }
@@ -730,7 +733,7 @@ impl Logs {
         let expired: Vec<_> = self
             .memories
             .iter()
-            .filter(|(_, m)| m.attached.is_none() && now - m.left_ns >= KEEP_NS)
+            .filter(|(_, m)| m.attached.is_none() && now - m.left_ns >= REJOIN_NS)
             .map(|(name, _)| name.clone())
             .collect();
         for name in expired {
