@@ -467,13 +467,15 @@ class Server:
 
         self._down.push_async_callback(stop)
 
+    def _forget_old(self, conn: sa.Connection) -> None:
+        facts.prune(conn, self.clock.now_ms())
+        replay.prune(conn, self.clock.now_ms())
+
     async def _prune(self) -> None:
         """Delete what is too old to be asked for."""
         while True:
             try:
-                async with self.db.write() as conn:
-                    await facts.prune(conn, self.clock.now_ms())
-                    await replay.prune(conn, self.clock.now_ms())
+                await self.db.run(self._forget_old)
                 await self.callbacks.prune()
             except DatabaseUnavailable as error:
                 log.error("database_unavailable", reason=str(error))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import metadata
 
 
+@cache
 def version() -> str:
     """The installed package's version; "0" when the package runs from an uninstalled tree."""
     try:

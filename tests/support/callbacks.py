@@ -110,8 +110,8 @@ async def room_event(
     """Emit a room event that its body can be told by: the user's name."""
     fact = {"room_type": "s", "room_id": room, "user_id": user, "role": 20, "reason": 1}
     async with db.write() as conn:
-        return await emit(
-            conn,
+        return await conn.run_sync(
+            emit,
             sdk_app_id=sdk_app_id,
             group=type // 100,
             type=type,
@@ -124,8 +124,8 @@ async def room_event(
 async def task_event(db: Database, task_id: str, type: int, payload: dict[str, Any]) -> int:
     fact = {"room_type": "s", "room_id": "r", "user_id": "rec", "task_id": task_id, "payload": payload}
     async with db.write() as conn:
-        return await emit(
-            conn,
+        return await conn.run_sync(
+            emit,
             sdk_app_id=APP,
             group=3,
             type=type,

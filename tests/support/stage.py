@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -298,6 +298,16 @@ class Stage:
             while not waiting.done():
                 if await self._sleeping_before(asyncio.shield(waiting)):
                     await self.clock.advance_to_next()
+
+    async def dropped(self, task_id: str) -> None:
+        """Wait until the spool has nothing of the task any more."""
+        await self.when(lambda: not (self.spool / task_id).exists())
+
+    async def when(self, ready: Callable[[], bool]) -> None:
+        """Wait for what nobody tells of."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not ready():
+                await asyncio.sleep(0.01)
 
     async def _sleeping_before(self, other: Awaitable[Any]) -> bool:
         """Wait for somebody to sleep on the clock, or for `other`; True when it was a sleeper."""

@@ -87,7 +87,7 @@ class RecordingRows:
                     created_ms=self.clock.now_ms(),
                 )
             )
-            await replay.remember(conn, task_id=task_id)
+            await conn.run_sync(replay.remember, task_id=task_id)
         self.specs.append(spec)
         return task_id
 
@@ -106,14 +106,14 @@ class RecordingRows:
                 .where(tasks.c.task_id == task_id)
                 .values(subscription={"audio_allow": list(lists.audio_allow)})
             )
-            await replay.remember(conn, task_id=task_id)
+            await conn.run_sync(replay.remember, task_id=task_id)
         return task_id
 
     async def stop(self, sdk_app_id: int, task_id: str) -> str:
         await self._status(sdk_app_id, task_id)
         async with self.db.write() as conn:
             await conn.execute(tasks.update().where(tasks.c.task_id == task_id).values(status="exited"))
-            await replay.remember(conn, task_id=task_id)
+            await conn.run_sync(replay.remember, task_id=task_id)
         return task_id
 
     async def _status(self, sdk_app_id: int, task_id: str) -> str:

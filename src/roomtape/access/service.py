@@ -19,7 +19,6 @@ from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape.access import policies as cam
 from roomtape.access import tickets, usersig
@@ -35,7 +34,7 @@ from roomtape.access.policies import BadPolicy, Decision, Policy
 from roomtape.access.tickets import ALL_RIGHTS, Right, RoomType
 from roomtape.clock import Clock
 from roomtape.secret import Secret
-from roomtape.state.database import Database, announce
+from roomtape.state.database import Database, Transaction, announce
 from roomtape.state.schema import accounts, api_keys, app_keys, applications, policies
 from roomtape.state.sealing import Sealer
 
@@ -660,7 +659,7 @@ class Access:
                 UnknownApp(sdk_app_id),
             )
 
-    async def _insert_app_key(self, conn: AsyncConnection, sdk_app_id: int, key: Secret) -> None:
+    async def _insert_app_key(self, conn: Transaction, sdk_app_id: int, key: Secret) -> None:
         await conn.execute(
             app_keys.insert().values(
                 sdk_app_id=sdk_app_id,
@@ -746,25 +745,25 @@ def _to_account(row: sa.Row[Any]) -> Account:
     return Account(row.uin, row.owner_uin, row.app_id, row.name, row.disabled_ms is not None)
 
 
-async def _account(conn: AsyncConnection, uin: int) -> Account | None:
+async def _account(conn: Transaction, uin: int) -> Account | None:
     row = (await conn.execute(sa.select(accounts).where(accounts.c.uin == uin))).one_or_none()
     return None if row is None else _to_account(row)
 
 
-async def _next(conn: AsyncConnection, column: sa.Column[int], first: int) -> int:
+async def _next(conn: Transaction, column: sa.Column[int], first: int) -> int:
     """The number after the greatest one at or above `first`."""
     highest = await conn.scalar(sa.select(sa.func.max(column)).where(column >= first))
     return first if highest is None else highest + 1
 
 
-async def _insert(conn: AsyncConnection, statement: sa.Insert, taken: str) -> None:
+async def _insert(conn: Transaction, statement: sa.Insert, taken: str) -> None:
     try:
         await conn.execute(statement)
     except IntegrityError:
         raise AlreadyThere(taken) from None
 
 
-async def _update(conn: AsyncConnection, statement: sa.Update | sa.Delete, absent: Exception) -> None:
+async def _update(conn: Transaction, statement: sa.Update | sa.Delete, absent: Exception) -> None:
     """Change or delete one row and announce it. Raises `absent` when there is no such row."""
     if (await conn.execute(statement)).rowcount == 0:
         raise absent

@@ -536,7 +536,7 @@ async def _once(chain: Chain, call: Call, action: Action) -> None:
             await _run(chain, call, action)
             if not action.remembers:
                 async with chain.services.db.write() as conn:
-                    await replay.remember(conn)
+                    await conn.run_sync(replay.remember)
         finally:
             replay.current.reset(mark)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -137,8 +138,7 @@ class Dispatcher:
         while True:
             after, self._rescan = (0 if self._rescan else self._seen), False
             try:
-                async with self._db.read() as conn:
-                    keys, self._seen = await rows.keys_after(conn, after)
+                keys, self._seen = await self._db.ask(partial(rows.keys_after, last_id=after))
                 break
             except DatabaseUnavailable:
                 self._rescan = self._rescan or after == 0
@@ -185,11 +185,10 @@ class Dispatcher:
     async def _step(self, queue: _Queue) -> bool:
         """One attempt, or one wait, or one change of URL. False: the queue is empty."""
         queue.holding = False
-        async with self._db.read() as conn:
-            delivery = await rows.head(conn, queue.key)
-            url = "" if delivery is None else await rows.url_now(conn, delivery)
-        if delivery is None:
+        found = await self._db.ask(partial(rows.head_and_url, key=queue.key))
+        if found is None:
             return False
+        delivery, url = found
         queue.holding = True
         if url != delivery.url:
             await self._follow(delivery, url)
@@ -208,8 +207,8 @@ class Dispatcher:
         return True
 
     async def _follow(self, delivery: Delivery, url: str) -> None:
-        async with self._db.write() as conn:
-            await rows.follow(conn, delivery, url, self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        await self._db.run(lambda conn: rows.follow(conn, delivery, url, now_ms))
         self._rescan = True
         self.wake()
 
@@ -248,12 +247,11 @@ class Dispatcher:
         """Fix body and signature; None: no body can be made of it, it is a dead letter now."""
         now_ms = self._clock.now_ms()
         try:
-            async with self._db.write() as conn:
-                made = await rows.make_head(conn, delivery, self._sealer, now_ms)
+            made = await self._db.run(lambda conn: rows.make_head(conn, delivery, self._sealer, now_ms))
         except (KeyError, ValueError, TypeError, SealError) as error:
             log.error("callback_without_body", event_id=delivery.event_id, exc_info=error)
-            async with self._db.write() as conn:
-                await rows.bury(conn, delivery, f"no body: {type(error).__name__}", now_ms)
+            reason = f"no body: {type(error).__name__}"
+            await self._db.run(lambda conn: rows.bury(conn, delivery, reason, now_ms))
             self.counts["dead"] += 1
             return None
         instants.head_ns = self._clock.monotonic_ns()
@@ -284,8 +282,7 @@ class Dispatcher:
         changes = self._verdict(queue, delivery, instants, attempt)
         while True:
             try:
-                async with self._db.write() as conn:
-                    await rows.record(conn, delivery, attempt, **changes)
+                await self._db.run(lambda conn: rows.record(conn, delivery, attempt, **changes))
                 break
             except DatabaseUnavailable:  # what was sent is not sent again only because this failed
                 await self._clock.sleep(DATABASE_RETRY_S)

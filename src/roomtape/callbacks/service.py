@@ -120,8 +120,8 @@ class CallbackService:
             DeliveryNotFound, NotReplayable.
         """
         state = await self._state(delivery_id)
-        async with self._db.write() as conn:
-            made = await rows.replay(conn, [delivery_id], self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        made = await self._db.run(lambda conn: rows.replay(conn, [delivery_id], now_ms))
         if not made:
             raise NotReplayable(f"delivery {delivery_id} is {state}, or there is no URL for it now")
         return made[0]
@@ -132,8 +132,10 @@ class CallbackService:
         A dead letter that was replayed before is left out.
         """
         again = sa.select(deliveries.c.replay_of).where(deliveries.c.replay_of.is_not(None))
-        async with self._db.write() as conn:
-            dead = await conn.scalars(
+        now_ms = self._clock.now_ms()
+
+        def write(conn: sa.Connection) -> int:
+            dead = conn.scalars(
                 sa.select(deliveries.c.id)
                 .where(
                     deliveries.c.sdk_app_id == sdk_app_id,
@@ -143,7 +145,9 @@ class CallbackService:
                 )
                 .order_by(deliveries.c.id)
             )
-            return len(await rows.replay(conn, list(dead), self._clock.now_ms()))
+            return len(rows.replay(conn, list(dead), now_ms))
+
+        return await self._db.run(write)
 
     async def test(self, sdk_app_id: int, kind: str = "room") -> dict[str, Any]:
         """Post a signed sample event to one URL of an application now, once; nothing is stored.
@@ -155,10 +159,13 @@ class CallbackService:
         """
         if kind not in _TEST_EVENTS:
             raise ValueError(f"no sample event for {kind!r}; there are {', '.join(_TEST_EVENTS)}")
-        async with self._db.read() as conn:
-            column = applications.c[f"{kind}_url"]
-            url = await conn.scalar(sa.select(column).where(applications.c.sdk_app_id == sdk_app_id))
-            key = await rows.callback_key(conn, sdk_app_id, self._sealer)
+        column = applications.c[f"{kind}_url"]
+        url, key = await self._db.ask(
+            lambda conn: (
+                conn.scalar(sa.select(column).where(applications.c.sdk_app_id == sdk_app_id)),
+                rows.callback_key(conn, sdk_app_id, self._sealer),
+            )
+        )
         if not url:
             raise NoCallbackUrl(f"application {sdk_app_id} has no {kind} URL")
         group, type, fact = _TEST_EVENTS[kind]
@@ -179,28 +186,27 @@ class CallbackService:
 
     async def prune(self) -> int:
         """Forget what was delivered or buried 15 days ago; returns how many deliveries."""
-        old = sa.select(deliveries.c.id).where(deliveries.c.done_ms < self._clock.now_ms() - KEEP_MS)
-        async with self._db.write() as conn:
-            await conn.execute(attempts.delete().where(attempts.c.delivery_id.in_(old)))
-            gone = await conn.execute(deliveries.delete().where(deliveries.c.id.in_(old)))
-            kept = sa.select(deliveries.c.event_id)
-            await conn.execute(
-                events.delete().where(
-                    events.c.at_ms < self._clock.now_ms() - KEEP_MS, events.c.id.not_in(kept)
-                )
-            )
-        return gone.rowcount
+        before_ms = self._clock.now_ms() - KEEP_MS
+        old = sa.select(deliveries.c.id).where(deliveries.c.done_ms < before_ms)
+        kept = sa.select(deliveries.c.event_id)
+
+        def write(conn: sa.Connection) -> int:
+            conn.execute(attempts.delete().where(attempts.c.delivery_id.in_(old)))
+            gone = conn.execute(deliveries.delete().where(deliveries.c.id.in_(old)))
+            conn.execute(events.delete().where(events.c.at_ms < before_ms, events.c.id.not_in(kept)))
+            return gone.rowcount
+
+        return await self._db.run(write)
 
     async def _state(self, delivery_id: int) -> str:
-        async with self._db.read() as conn:
-            state = await conn.scalar(sa.select(deliveries.c.state).where(deliveries.c.id == delivery_id))
+        query = sa.select(deliveries.c.state).where(deliveries.c.id == delivery_id)
+        state = await self._db.ask(lambda conn: conn.scalar(query))
         if state is None:
             raise DeliveryNotFound(f"there is no delivery {delivery_id}")
         return str(state)
 
     async def _rows(self, query: sa.Select[Any]) -> Sequence[Mapping[str, Any]]:
-        async with self._db.read() as conn:
-            return [dict(row) for row in (await conn.execute(query)).mappings()]
+        return await self._db.ask(lambda conn: [dict(row) for row in conn.execute(query).mappings()])
 
 
 assert set(_TEST_EVENTS) <= set(SLOTS.values())

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape.state.database import announce, origin
 from roomtape.state.schema import applications, deliveries, events, tasks
@@ -39,8 +38,8 @@ def task_queue(task_id: str) -> str:
     return f"task:{task_id}"
 
 
-async def emit(
-    conn: AsyncConnection,
+def emit(
+    conn: sa.Connection,
     *,
     sdk_app_id: int,
     group: int,
@@ -61,7 +60,7 @@ async def emit(
     slot = SLOTS[group]
     task_id = queue.removeprefix("task:") if queue.startswith("task:") else None
     node_id, boot_id = origin(conn)
-    event_id = await conn.scalar(
+    event_id = conn.scalar(
         events.insert()
         .values(
             sdk_app_id=sdk_app_id,
@@ -69,7 +68,7 @@ async def emit(
             type=type,
             queue=queue,
             task_id=task_id,
-            task_event_no=None if task_id is None else await _next_number(conn, task_id),
+            task_event_no=None if task_id is None else _next_number(conn, task_id),
             fact=fact,
             at_ms=at_ms,
             node_id=node_id,
@@ -79,11 +78,9 @@ async def emit(
         .returning(events.c.id)
     )
     assert isinstance(event_id, int)
-    url = await conn.scalar(
-        sa.select(applications.c[f"{slot}_url"]).where(applications.c.sdk_app_id == sdk_app_id)
-    )
+    url = conn.scalar(sa.select(applications.c[f"{slot}_url"]).where(applications.c.sdk_app_id == sdk_app_id))
     if url:
-        await conn.execute(
+        conn.execute(
             deliveries.insert().values(
                 sdk_app_id=sdk_app_id, event_id=event_id, slot=slot, url=url, queue=queue, created_ms=at_ms
             )
@@ -92,8 +89,8 @@ async def emit(
     return event_id
 
 
-async def _next_number(conn: AsyncConnection, task_id: str) -> int:
-    number = await conn.scalar(
+def _next_number(conn: sa.Connection, task_id: str) -> int:
+    number = conn.scalar(
         tasks.update()
         .where(tasks.c.task_id == task_id)
         .values(next_event_no=tasks.c.next_event_no + 1)

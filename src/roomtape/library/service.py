@@ -16,9 +16,8 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from roomtape.clock import Clock
+from roomtape.clock import NS_PER_S, Clock
 from roomtape.errors import DomainError, Fault
 from roomtape.library.links import Links
 from roomtape.library.store import LibraryStore, segments
@@ -143,40 +142,40 @@ class Library:
 
     # --- entering ---------------------------------------------------------------------------------
 
-    async def state_of(self, conn: AsyncConnection, task_id: str, name: str) -> str:
+    def state_of(self, conn: sa.Connection, task_id: str, name: str) -> str:
         """What was entered about a file: held, stored, failed, removed, or empty."""
         where = sa.and_(library_files.c.task_id == task_id, library_files.c.name == name)
-        return await conn.scalar(sa.select(library_files.c.state).where(where)) or ""
+        return conn.scalar(sa.select(library_files.c.state).where(where)) or ""
 
-    async def enter(self, conn: AsyncConnection, media: Media) -> Playable:
+    def enter(self, conn: sa.Connection, media: Media) -> Playable:
         """A file that is stored whole: it can be played from the commit on."""
         now_ms = self._clock.now_ms()
         ends = 0 < media.expire_s <= LONGEST_EXPIRE_S
         expires_ms = now_ms + media.expire_s * 1000 if ends else None
-        file_id = await self._write(conn, media, STORED, stored_ms=now_ms, expires_at_ms=expires_ms)
+        file_id = self._write(conn, media, STORED, stored_ms=now_ms, expires_at_ms=expires_ms)
         announce(conn, TOPIC)
         return Playable(file_id, self._url(file_id, media.name, now_ms, expires_ms))
 
-    async def note(self, conn: AsyncConnection, media: Media, *, failed: bool, error: str) -> None:
+    def note(self, conn: sa.Connection, media: Media, *, failed: bool, error: str) -> None:
         """A file that waits for its storage (held), or that will never come (failed)."""
-        await self._write(conn, media, FAILED if failed else HELD, error=error)
+        self._write(conn, media, FAILED if failed else HELD, error=error)
         if failed:
             announce(conn, TOPIC)
 
-    async def _write(self, conn: AsyncConnection, media: Media, state: str, **more: Any) -> str:
+    def _write(self, conn: sa.Connection, media: Media, state: str, **more: Any) -> str:
         now_ms = self._clock.now_ms()
         node_id, boot_id = origin(conn)
         values = asdict(media)
         values.pop("expire_s")
         values.update(values.pop("wishes"), state=state, node_id=node_id, boot_id=boot_id, **more)
         where = sa.and_(library_files.c.task_id == media.task_id, library_files.c.name == media.name)
-        known = await conn.scalar(
+        known = conn.scalar(
             sa.update(library_files).where(where).values(**values).returning(library_files.c.file_id)
         )
         if known is not None:
             return str(known)
         file_id = new_file_id()
-        await conn.execute(sa.insert(library_files).values(file_id=file_id, created_ms=now_ms, **values))
+        conn.execute(sa.insert(library_files).values(file_id=file_id, created_ms=now_ms, **values))
         return file_id
 
     # --- links ------------------------------------------------------------------------------------
@@ -254,6 +253,7 @@ class Library:
         """Delete what has expired, until `end`."""
         while not self._closed:
             self._wake.clear()
+            began_ns = self._clock.monotonic_ns()
             try:
                 waits = [await self._sweep(), await self._clear_failed()]
                 wait_s = min((wait for wait in waits if wait is not None), default=None)
@@ -261,7 +261,8 @@ class Library:
                 log.error("database_unavailable", reason=str(error))
                 wait_s = _RETRY_S
             if not self._closed:
-                await self._sleep_or_wake(wait_s)
+                looked_s = (self._clock.monotonic_ns() - began_ns) / NS_PER_S
+                await self._sleep_or_wake(None if wait_s is None else wait_s - looked_s)
 
     async def _sleep_or_wake(self, wait_s: float | None) -> None:
         waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._wake.wait())]

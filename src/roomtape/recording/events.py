@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape.events import outbox
 from roomtape.recording.task import Task
@@ -19,9 +18,9 @@ DONE, HELD_BACK, LATE_OR_ABNORMAL = 0, 1, 2  # Status of 305 and 310; 2 of 311: 
 ABNORMAL = 1  # Status of 312
 
 
-async def emit(conn: AsyncConnection, task: Task, type_: int, at_ms: int, **payload: Any) -> None:
+def emit(conn: sa.Connection, task: Task, type_: int, at_ms: int, **payload: Any) -> None:
     """Record an event of the task in the caller's transaction."""
-    await outbox.emit(
+    outbox.emit(
         conn,
         sdk_app_id=task.sdk_app_id,
         group=GROUP,
@@ -39,9 +38,9 @@ async def emit(conn: AsyncConnection, task: Task, type_: int, at_ms: int, **payl
     )
 
 
-async def statuses(conn: AsyncConnection, task: Task, type_: int) -> set[int]:
+def statuses(conn: sa.Connection, task: Task, type_: int) -> set[int]:
     """The `status` values with which this event was already sent for the task."""
-    facts = await conn.scalars(
+    facts = conn.scalars(
         sa.select(events.c.fact).where(events.c.task_id == task.task_id, events.c.type == type_)
     )
     return {fact["payload"]["status"] for fact in facts}

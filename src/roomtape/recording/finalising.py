@@ -11,7 +11,6 @@ from functools import partial
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape.clock import Clock
 from roomtape.control.messages import FileCommitted, FileReady, Finalise, Finalised, FinalPiece
@@ -22,7 +21,7 @@ from roomtape.state.database import origin
 from roomtape.state.ledger import After, Ledger
 from roomtape.state.schema import files, final_jobs, pieces
 from roomtape.storage.spool import Spool
-from roomtape.storage.uploads import enqueue
+from roomtape.storage.uploads import Upload, enqueue
 from roomtape.tasks.workers import Workers
 
 log = structlog.get_logger(__name__)
@@ -42,7 +41,7 @@ class Finalising:
         spool: Spool,
         settings: TaskSettings,
         find: Callable[[str], Task | None],
-        touch: Callable[[str], None],
+        touch: Callable[[str, Upload | None], None],
     ) -> None:
         self._clock = clock
         self._ledger = ledger
@@ -57,8 +56,8 @@ class Finalising:
         """Give out every job that waits."""
         self._ledger.put(self._give_out)
 
-    async def _give_out(self, conn: AsyncConnection) -> After | None:
-        rows = await conn.execute(
+    def _give_out(self, conn: sa.Connection) -> After | None:
+        rows = conn.execute(
             sa.select(final_jobs).where(final_jobs.c.state == "waiting").order_by(final_jobs.c.created_ms)
         )
         messages = []
@@ -67,7 +66,7 @@ class Finalising:
             name = _name(row.task_id, row.job)
             if task is None or name in self._running:
                 continue
-            messages.append((name, await self._message(conn, task, row)))
+            messages.append((name, self._message(conn, task, row)))
         return partial(self._send, messages) if messages else None
 
     def _send(self, messages: list[tuple[str, Finalise]]) -> None:
@@ -78,8 +77,8 @@ class Finalising:
             if self._workers.give(index, name, message):
                 self._running[name] = (message.task_id, message.job)
 
-    async def _message(self, conn: AsyncConnection, task: Task, job: sa.Row[tuple[object, ...]]) -> Finalise:
-        rows = await conn.execute(
+    def _message(self, conn: sa.Connection, task: Task, job: sa.Row[tuple[object, ...]]) -> Finalise:
+        rows = conn.execute(
             sa.select(pieces)
             .where(
                 pieces.c.task_id == task.task_id,
@@ -135,7 +134,7 @@ class Finalising:
             if held is not None and task is not None:
                 self._ledger.put(partial(self._ended, task, held[1], "the worker died"))
 
-    async def _file(self, index: int, task: Task, made: FileReady, conn: AsyncConnection) -> After:
+    def _file(self, index: int, task: Task, made: FileReady, conn: sa.Connection) -> After:
         now_ms = self._clock.now_ms()
         node_id, boot_id = origin(conn)
         values = {
@@ -155,9 +154,9 @@ class Finalising:
             "epoch": made.epoch,
         }
         where = sa.and_(files.c.task_id == task.task_id, files.c.name == made.name)
-        known = (await conn.execute(sa.select(files.c.md5, files.c.proven_ms).where(where))).one_or_none()
+        known = (conn.execute(sa.select(files.c.md5, files.c.proven_ms).where(where))).one_or_none()
         if known is None:
-            await conn.execute(
+            conn.execute(
                 sa.insert(files).values(
                     sdk_app_id=task.sdk_app_id,
                     task_id=task.task_id,
@@ -168,11 +167,10 @@ class Finalising:
                 )
             )
         elif known.md5 != made.md5:
-            await conn.execute(
-                sa.update(files).where(where).values(upload_state="ready", proven_ms=None, **values)
-            )
+            conn.execute(sa.update(files).where(where).values(upload_state="ready", proven_ms=None, **values))
+        upload = None
         if known is None or known.md5 != made.md5:
-            await enqueue(
+            upload = enqueue(
                 conn,
                 sdk_app_id=task.sdk_app_id,
                 task_id=task.task_id,
@@ -191,15 +189,15 @@ class Finalising:
 
         def after() -> None:
             self._workers.answer(index, answer)
-            self._touch(task.task_id)
+            self._touch(task.task_id, upload)
 
         return after
 
-    async def _ended(self, task: Task, job: str, error: str, conn: AsyncConnection) -> After:
+    def _ended(self, task: Task, job: str, error: str, conn: sa.Connection) -> After:
         where = sa.and_(final_jobs.c.task_id == task.task_id, final_jobs.c.job == job)
-        tries = (await conn.scalar(sa.select(final_jobs.c.tries).where(where)) or 0) + 1
+        tries = (conn.scalar(sa.select(final_jobs.c.tries).where(where)) or 0) + 1
         state = "done" if not error else "failed" if tries >= MAX_TRIES else "waiting"
-        await conn.execute(
+        conn.execute(
             sa.update(final_jobs)
             .where(where, final_jobs.c.state == "waiting")
             .values(
@@ -218,7 +216,7 @@ class Finalising:
                 log.warning(
                     "finalise_failed", task_id=task.task_id, job=job, tries=tries, state=state, reason=error
                 )
-            self._touch(task.task_id)
+            self._touch(task.task_id, None)
             self.look()
 
         return after

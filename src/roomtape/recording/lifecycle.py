@@ -14,7 +14,6 @@ from typing import Protocol
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape import faults
 from roomtape.clock import Clock
@@ -50,6 +49,7 @@ from roomtape.state.database import Database, DatabaseUnavailable, origin
 from roomtape.state.ledger import After, Ledger
 from roomtape.state.schema import final_jobs, outputs, pieces, tasks
 from roomtape.storage.spool import Spool
+from roomtape.storage.uploads import Upload
 from roomtape.tasks.workers import Workers
 from roomtape.timers import Timers
 
@@ -66,6 +66,10 @@ class Closing(Protocol):
 
     def touch(self, task_id: str) -> None:
         """Something of the task's files has changed: look at it again."""
+        ...
+
+    def committed(self, task: Task, upload: Upload | None) -> None:
+        """One more piece of the task is committed, and queued as this upload."""
         ...
 
     def file_said(self, index: int, task: Task, message: FileReady | Finalised) -> None: ...
@@ -172,17 +176,20 @@ class Lifecycle:
         index = self._workers.choose()
         if index is None:
             return False
-        async with self._db.write() as conn:
-            epoch = await conn.scalar(
+        now_ms = self._clock.now_ms()
+
+        def assigned(conn: sa.Connection) -> tuple[int, list[CommittedPiece]]:
+            epoch = conn.scalar(
                 sa.update(tasks)
                 .where(tasks.c.task_id == task.task_id)
                 .values(epoch=tasks.c.epoch + 1, worker=index)
                 .returning(tasks.c.epoch)
             )
-            committed = await _last_pieces(conn, task.task_id)
             assert epoch is not None
-            text = f"worker {index}, epoch {epoch}"
-            await notes.keep(conn, task, notes.ASSIGNED, text, self._clock.now_ms())
+            notes.keep(conn, task, notes.ASSIGNED, f"worker {index}, epoch {epoch}", now_ms)
+            return epoch, _last_pieces(conn, task.task_id)
+
+        epoch, committed = await self._db.run(assigned)
         task.epoch = epoch
         message = Assign(
             task_id=task.task_id,
@@ -212,22 +219,26 @@ class Lifecycle:
         jobs = []
         for task_id in task_ids:
             if task_id in self.tasks:
-                self._wait_for_worker(task_id)
                 self._keep_note(self.tasks[task_id], notes.WORKER_DIED, "the process that held it is gone")
+                self._wait_for_worker(task_id)
             else:
                 jobs.append(task_id)
         if jobs:
             self.closing.jobs_orphaned(jobs)
 
     def said(self, index: int, message: ToServer) -> None:
-        if not isinstance(message, Hello | Beat):
-            self._ledger.put(partial(self._handle, index, message))
+        if isinstance(message, Hello | Beat):
+            return
+        task = self.tasks.get(message.task_id)
+        if task is not None and message.epoch == task.epoch and ("silent", task.task_id) in self._timers:
+            self._expect_end(task)
+        self._ledger.put(partial(self._handle, index, message))
 
-    async def _handle(
+    def _handle(
         self,
         index: int,
         message: Started | Flow | PieceReady | OutputEnded | FileReady | Finalised | Stopped | Note,
-        conn: AsyncConnection,
+        conn: sa.Connection,
     ) -> After | None:
         task = self.tasks.get(message.task_id)
         if task is None or message.epoch < task.epoch:
@@ -237,30 +248,28 @@ class Lifecycle:
         if message.epoch > task.epoch:
             log.error("message_of_the_future", task_id=message.task_id, epoch=message.epoch)
             return None
-        if ("silent", task.task_id) in self._timers:
-            self._expect_end(task)
         match message:
             case Started():
-                return await self._started(conn, task)
+                return self._started(conn, task)
             case Flow():
                 return partial(self._flow, task, message.flowing)
             case PieceReady():
-                return await self._piece(conn, index, task, message)
+                return self._piece(conn, index, task, message)
             case OutputEnded():
-                await end_output(conn, task, message.output, self._clock.now_ms())
+                end_output(conn, task, message.output, self._clock.now_ms())
                 return partial(self.closing.touch, task.task_id)
             case Stopped():
-                return await self._stopped(conn, index, task)
+                return self._stopped(conn, index, task)
             case FileReady() | Finalised():
                 return partial(self.closing.file_said, index, task, message)
             case Note():
-                return await self._noted(conn, task, message)
+                return self._noted(conn, task, message)
 
-    async def _noted(self, conn: AsyncConnection, task: Task, note: Note) -> After | None:
-        await notes.keep(conn, task, note.kind, note.text, self._clock.now_ms(), note.count)
+    def _noted(self, conn: sa.Connection, task: Task, note: Note) -> After | None:
+        notes.keep(conn, task, note.kind, note.text, self._clock.now_ms(), note.count)
         tell = note.kind == "disk_full" and not task.disk_told
         if tell:
-            await self._tell_disk_full(conn, task, note.text)
+            self._tell_disk_full(conn, task, note.text)
 
         def after() -> None:
             task.disk_told = (task.disk_told or tell) and note.kind != "disk_ok"
@@ -273,24 +282,22 @@ class Lifecycle:
         now_ms = self._clock.now_ms()
         self._ledger.put(lambda conn: notes.keep(conn, task, kind, text, now_ms))
 
-    async def _tell_disk_full(self, conn: AsyncConnection, task: Task, text: str) -> None:
-        await events.emit(
-            conn, task, events.UPLOAD_FAILED, self._clock.now_ms(), code=DISK_FULL, message=text
-        )
+    def _tell_disk_full(self, conn: sa.Connection, task: Task, text: str) -> None:
+        events.emit(conn, task, events.UPLOAD_FAILED, self._clock.now_ms(), code=DISK_FULL, message=text)
 
-    async def _started(self, conn: AsyncConnection, task: Task) -> After:
+    def _started(self, conn: sa.Connection, task: Task) -> After:
         if not task.started:
             now_ms = self._clock.now_ms()
             uploads_hls = isinstance(task.spec.storage, CloudStorageSpec)
-            first = await conn.execute(
+            first = conn.execute(
                 sa.update(tasks)
                 .where(tasks.c.task_id == task.task_id, tasks.c.started_ms.is_(None))
                 .values(started_ms=now_ms, announced_303=uploads_hls)
             )
             if first.rowcount:
-                await events.emit(conn, task, events.STARTED, now_ms, status=0)
+                events.emit(conn, task, events.STARTED, now_ms, status=0)
             if first.rowcount and uploads_hls:
-                await events.emit(conn, task, events.UPLOAD_STARTED, now_ms, status=0)
+                events.emit(conn, task, events.UPLOAD_STARTED, now_ms, status=0)
         epoch = task.epoch
 
         def after() -> None:
@@ -314,8 +321,8 @@ class Lifecycle:
         task.state = "in_progress" if state == "in_progress" else "idle"
         now_ms = self._clock.now_ms()
 
-        async def entry(conn: AsyncConnection) -> None:
-            await conn.execute(
+        def entry(conn: sa.Connection) -> None:
+            conn.execute(
                 sa.update(tasks)
                 .where(tasks.c.task_id == task.task_id, tasks.c.status.in_(("idle", "in_progress")))
                 .values(
@@ -329,8 +336,8 @@ class Lifecycle:
 
         self._ledger.put(entry)
 
-    async def _piece(self, conn: AsyncConnection, index: int, task: Task, piece: PieceReady) -> After:
-        await commit_piece(conn, task, piece, self._spool, self._clock.now_ms())
+    def _piece(self, conn: sa.Connection, index: int, task: Task, piece: PieceReady) -> After:
+        upload = commit_piece(conn, task, piece, self._spool, self._clock.now_ms())
         faults.reach("before-commit")
         answer = PieceCommitted(
             task_id=task.task_id, epoch=piece.epoch, output=piece.output, piece_no=piece.piece_no
@@ -339,11 +346,11 @@ class Lifecycle:
         def after() -> None:
             faults.reach("after-commit")
             self._workers.answer(index, answer)
-            self.closing.touch(task.task_id)
+            self.closing.committed(task, upload)
 
         return after
 
-    async def _stopped(self, conn: AsyncConnection, index: int, task: Task) -> After:
+    def _stopped(self, conn: sa.Connection, index: int, task: Task) -> After:
         answer = StoppedCommitted(task_id=task.task_id, epoch=task.epoch)
         if task.running and task.stop is None:
             # The worker closed a stretch of its own accord; somebody has to go on after it.
@@ -351,7 +358,7 @@ class Lifecycle:
         now_ms = self._clock.now_ms()
         if task.running:
             assert task.stop is not None
-            await self._leave(conn, task, task.stop, now_ms)
+            self._leave(conn, task, task.stop, now_ms)
 
         def after() -> None:
             if task.running:
@@ -368,29 +375,29 @@ class Lifecycle:
 
         return after
 
-    async def _leave(self, conn: AsyncConnection, task: Task, stop: StopOrder, now_ms: int) -> None:
+    def _leave(self, conn: sa.Connection, task: Task, stop: StopOrder, now_ms: int) -> None:
         """Exited and event 302, playlists to be closed, and the jobs that make MP4 or AAC.
 
         Once: a worker may say it again before it has the answer, even within one transaction.
         """
-        left = await conn.execute(
+        left = conn.execute(
             sa.update(tasks)
             .where(tasks.c.task_id == task.task_id, tasks.c.status.in_(("idle", "in_progress")))
             .values(status="exited", status_ms=now_ms, exited_ms=now_ms, worker=None)
         )
         if not left.rowcount:
             return
-        await conn.execute(
+        conn.execute(
             sa.update(outputs)
             .where(outputs.c.task_id == task.task_id, ~outputs.c.ended)
             .values(ended=True, ended_ms=now_ms)
         )
-        await events.emit(conn, task, events.LEFT, now_ms, leave_code=stop.leave_code)
+        events.emit(conn, task, events.LEFT, now_ms, leave_code=stop.leave_code)
         format_ = task.spec.output_format
         if format_ not in MAKES_MP4 | MAKES_AAC:
             return
         kind = "mp4" if format_ in MAKES_MP4 else "aac"
-        rows = await conn.execute(
+        rows = conn.execute(
             sa.select(outputs.c.user_id, outputs.c.media)
             .where(outputs.c.task_id == task.task_id)
             .where(sa.true() if kind == "mp4" else outputs.c.type != "video")
@@ -398,7 +405,7 @@ class Lifecycle:
         )
         node_id, boot_id = origin(conn)
         for row in rows.all():
-            await conn.execute(
+            conn.execute(
                 sa.insert(final_jobs).values(
                     task_id=task.task_id,
                     job=f"{row.user_id}\x1f{row.media}",
@@ -420,18 +427,16 @@ class Lifecycle:
 
     # --- ending -----------------------------------------------------------------------------------
 
-    async def order_stop(
-        self, conn: AsyncConnection, task: Task, leave_code: int, cause: str
-    ) -> After | None:
+    def order_stop(self, conn: sa.Connection, task_id: str, leave_code: int, cause: str) -> After | None:
         """Write that the recorder has to leave; call what is returned after the commit.
 
         None when it was told before: the first cause stands.
         """
         now_ms, now_ns = self._clock.now_ms(), self._clock.monotonic_ns()
-        changed = await conn.execute(
+        changed = conn.execute(
             sa.update(tasks)
             .where(
-                tasks.c.task_id == task.task_id,
+                tasks.c.task_id == task_id,
                 tasks.c.stop_requested_ms.is_(None),
                 tasks.c.status.in_(("idle", "in_progress")),
             )
@@ -439,14 +444,17 @@ class Lifecycle:
         )
         if not changed.rowcount:
             return None
-        return partial(self._stopping, task, StopOrder(now_ns, leave_code), cause)
+        return partial(self._stopping, task_id, StopOrder(now_ns, leave_code), cause)
 
     def stop_soon(self, task: Task, leave_code: int, cause: str) -> None:
         """The same from inside the server, where nobody waits for it."""
         if task.stop is None and task.running:
-            self._ledger.put(lambda conn: self.order_stop(conn, task, leave_code, cause))
+            self._ledger.put(lambda conn: self.order_stop(conn, task.task_id, leave_code, cause))
 
-    def _stopping(self, task: Task, order: StopOrder, cause: str) -> None:
+    def _stopping(self, task_id: str, order: StopOrder, cause: str) -> None:
+        task = self.tasks.get(task_id)
+        if task is None:
+            return  # its row is committed, and nobody was left to begin it: the next start does, and ends it
         task.stop = order
         log.info("task_stopping", task_id=task.task_id, leave_code=order.leave_code, cause=cause)
         self._timers.cancel(("idle", task.task_id))
@@ -489,8 +497,8 @@ class Lifecycle:
             task.disk_told = True
             text = "The server's disk is nearly full: nothing is recorded until there is room."
 
-            async def entry(conn: AsyncConnection) -> None:
-                await self._tell_disk_full(conn, task, text)
+            def entry(conn: sa.Connection) -> None:
+                self._tell_disk_full(conn, task, text)
 
             self._ledger.put(entry)
 
@@ -544,7 +552,7 @@ class Lifecycle:
             log.warning("room_type_trap", task_id=task.task_id, hint=hint)
 
 
-async def _last_pieces(conn: AsyncConnection, task_id: str) -> list[CommittedPiece]:
+def _last_pieces(conn: sa.Connection, task_id: str) -> list[CommittedPiece]:
     """The last committed piece of each output."""
     last = (
         sa.select(pieces.c.output_key, sa.func.max(pieces.c.piece_no).label("piece_no"))
@@ -552,7 +560,7 @@ async def _last_pieces(conn: AsyncConnection, task_id: str) -> list[CommittedPie
         .group_by(pieces.c.output_key)
         .subquery()
     )
-    rows = await conn.execute(
+    rows = conn.execute(
         sa.select(pieces.c.output_key, pieces.c.piece_no, pieces.c.end_ns, pieces.c.counters)
         .join(
             last,

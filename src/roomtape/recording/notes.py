@@ -6,7 +6,6 @@ A note that says the same again is counted, not written again, and a task keeps 
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape.recording.task import Task
 from roomtape.state.schema import task_notes
@@ -18,20 +17,18 @@ REST = "(and more)"
 ASSIGNED, WORKER_DIED, PAUSED, RESUMED = "assigned", "worker_died", "paused", "resumed"
 
 
-async def keep(conn: AsyncConnection, task: Task, kind: str, text: str, now_ms: int, count: int = 1) -> None:
+def keep(conn: sa.Connection, task: Task, kind: str, text: str, now_ms: int, count: int = 1) -> None:
     """Write a note in the caller's transaction."""
     text = text[:MOST_CHARS]
     mine = task_notes.c.task_id == task.task_id
-    if await _count_again(
-        conn, sa.and_(mine, task_notes.c.kind == kind, task_notes.c.text == text), now_ms, count
-    ):
+    if _count_again(conn, sa.and_(mine, task_notes.c.kind == kind, task_notes.c.text == text), now_ms, count):
         return
-    if (await conn.scalar(sa.select(sa.func.count()).select_from(task_notes).where(mine)) or 0) >= MOST:
+    if (conn.scalar(sa.select(sa.func.count()).select_from(task_notes).where(mine)) or 0) >= MOST:
         text = REST
         rest = sa.and_(mine, task_notes.c.kind == kind, task_notes.c.text == text)
-        if await _count_again(conn, rest, now_ms, count):
+        if _count_again(conn, rest, now_ms, count):
             return
-    await conn.execute(
+    conn.execute(
         sa.insert(task_notes).values(
             sdk_app_id=task.sdk_app_id,
             task_id=task.task_id,
@@ -45,8 +42,8 @@ async def keep(conn: AsyncConnection, task: Task, kind: str, text: str, now_ms: 
     )
 
 
-async def _count_again(conn: AsyncConnection, where: sa.ColumnElement[bool], now_ms: int, count: int) -> bool:
-    changed = await conn.execute(
+def _count_again(conn: sa.Connection, where: sa.ColumnElement[bool], now_ms: int, count: int) -> bool:
+    changed = conn.execute(
         sa.update(task_notes).where(where).values(count=task_notes.c.count + count, last_ms=now_ms)
     )
     return bool(changed.rowcount)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape.control.messages import PieceReady
 from roomtape.recording import events, names
@@ -15,8 +14,10 @@ from roomtape.recording.views import TrackType
 from roomtape.state import facts
 from roomtape.state.database import announce, origin
 from roomtape.state.schema import outputs, pieces
+from roomtape.state.statement import Statement
 from roomtape.storage import uploads
 from roomtape.storage.spool import Spool
+from roomtape.storage.uploads import Upload
 
 NEW_OUTPUT = "outputs"  # the topic announced when a task gets one more playlist
 
@@ -27,35 +28,47 @@ TRACK_TYPES: dict[str, TrackType] = {  # from file names to the wire
 }
 
 
-async def commit_piece(
-    conn: AsyncConnection, task: Task, piece: PieceReady, spool: Spool, now_ms: int
-) -> None:
+_NEXT_OF_OUTPUT = Statement(
+    sa.update(outputs).where(
+        outputs.c.task_id == sa.bindparam("of_task"),
+        outputs.c.output_key == sa.bindparam("of_output"),
+        outputs.c.next_piece_no == sa.bindparam("of_piece"),
+    ),
+    *("next_piece_no", "ended", "ended_ms", "epoch"),
+)
+_NEW_PIECE = Statement(
+    sa.insert(pieces),
+    *("task_id", "output_key", "piece_no", "sdk_app_id", "upload_state", "user_id", "media", "type", "name"),
+    *("size", "md5", "sha256", "start_ms", "start_ns", "end_ns", "duration_us", "discontinuity", "counters"),
+    *("priming", "width", "height", "channels", "sample_rate", "committed_ms", "node_id", "boot_id", "epoch"),
+)
+
+
+def commit_piece(
+    conn: sa.Connection, task: Task, piece: PieceReady, spool: Spool, now_ms: int
+) -> Upload | None:
     """Write a piece once, with its output, its upload and event 307 of the output's first one.
 
     The same piece again (its worker did not get the answer and died) changes nothing, unless it was made
     anew with other bytes and the former ones are not stored yet: then the newer file is what counts.
+    Returns what has to be uploaded.
     """
-    where = sa.and_(
-        pieces.c.task_id == task.task_id,
-        pieces.c.output_key == piece.output,
-        pieces.c.piece_no == piece.piece_no,
-    )
-    known = (await conn.execute(sa.select(pieces.c.md5, pieces.c.proven_ms).where(where))).one_or_none()
+    known = None if _is_next(conn, task, piece) else _known(conn, task, piece, now_ms)
     node_id, boot_id = origin(conn)
     values = _columns(piece, now_ms, node_id=node_id, boot_id=boot_id)
     if known is None:
-        await _enter_output(conn, task, piece, now_ms)
-        await conn.execute(
-            sa.insert(pieces).values(
-                task_id=task.task_id,
-                output_key=piece.output,
-                piece_no=piece.piece_no,
-                sdk_app_id=task.sdk_app_id,
-                upload_state="ready" if task.spec.output_format in KEEPS_HLS else "kept",
+        _NEW_PIECE.count(
+            conn,
+            {
+                "task_id": task.task_id,
+                "output_key": piece.output,
+                "piece_no": piece.piece_no,
+                "sdk_app_id": task.sdk_app_id,
+                "upload_state": "ready" if task.spec.output_format in KEEPS_HLS else "kept",
                 **values,
-            )
+            },
         )
-        await facts.meter_piece(
+        facts.meter_piece(
             conn,
             sdk_app_id=task.sdk_app_id,
             task_id=task.task_id,
@@ -70,11 +83,11 @@ async def commit_piece(
             size=piece.size,
         )
     elif known.md5 == piece.md5 or known.proven_ms is not None:
-        return
+        return None
     else:
-        await conn.execute(sa.update(pieces).where(where).values(**values))
+        conn.execute(sa.update(pieces).where(_this(task, piece)).values(**values))
     if task.spec.output_format in KEEPS_HLS:
-        await uploads.enqueue(
+        return uploads.enqueue(
             conn,
             sdk_app_id=task.sdk_app_id,
             task_id=task.task_id,
@@ -90,12 +103,47 @@ async def commit_piece(
             node_id=node_id,
             boot_id=boot_id,
             epoch=piece.epoch,
+            fresh=known is None,
         )
+    return None
 
 
-async def end_output(conn: AsyncConnection, task: Task, output: str, now_ms: int) -> None:
+def _this(task: Task, piece: PieceReady) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        pieces.c.task_id == task.task_id,
+        pieces.c.output_key == piece.output,
+        pieces.c.piece_no == piece.piece_no,
+    )
+
+
+def _is_next(conn: sa.Connection, task: Task, piece: PieceReady) -> bool:
+    """Whether it is the piece its output waits for, as nearly always; the output is then kept up."""
+    counted = _NEXT_OF_OUTPUT.count(
+        conn,
+        {
+            "of_task": task.task_id,
+            "of_output": piece.output,
+            "of_piece": piece.piece_no,
+            "next_piece_no": piece.piece_no + 1,
+            "ended": False,
+            "ended_ms": None,
+            "epoch": piece.epoch,
+        },
+    )
+    return bool(counted)
+
+
+def _known(conn: sa.Connection, task: Task, piece: PieceReady, now_ms: int) -> sa.Row[str, int] | None:
+    """The piece's row if it has one; if not, its output is entered or kept up."""
+    known = conn.execute(sa.select(pieces.c.md5, pieces.c.proven_ms).where(_this(task, piece))).one_or_none()
+    if known is None:
+        _enter_output(conn, task, piece, now_ms)
+    return known
+
+
+def end_output(conn: sa.Connection, task: Task, output: str, now_ms: int) -> None:
     """Nothing more comes for now: the playlist gets its end. A later piece opens it again."""
-    await conn.execute(
+    conn.execute(
         sa.update(outputs)
         .where(outputs.c.task_id == task.task_id, outputs.c.output_key == output)
         .values(ended=True, ended_ms=now_ms)
@@ -134,9 +182,9 @@ def key_of(task: Task, name: str) -> str:
     return names.object_key(prefix, task.task_id, name)
 
 
-async def _enter_output(conn: AsyncConnection, task: Task, piece: PieceReady, now_ms: int) -> None:
+def _enter_output(conn: sa.Connection, task: Task, piece: PieceReady, now_ms: int) -> None:
     """The output's row, made by its first piece, kept up by the others."""
-    updated = await conn.execute(
+    updated = conn.execute(
         sa.update(outputs)
         .where(outputs.c.task_id == task.task_id, outputs.c.output_key == piece.output)
         .values(next_piece_no=piece.piece_no + 1, ended=False, ended_ms=None, epoch=piece.epoch)
@@ -155,7 +203,7 @@ async def _enter_output(conn: AsyncConnection, task: Task, piece: PieceReady, no
     )
     if task.vod is not None:
         playlist = names.defined_base(task.vod.user_define_record_id, playlist)
-    await conn.execute(
+    conn.execute(
         sa.insert(outputs).values(
             task_id=task.task_id,
             output_key=piece.output,
@@ -181,7 +229,7 @@ async def _enter_output(conn: AsyncConnection, task: Task, piece: PieceReady, no
     announce(conn, NEW_OUTPUT)
     if task.vod is not None:
         return  # the library tells of whole files only
-    await events.emit(
+    events.emit(
         conn,
         task,
         events.FIRST_PIECE,

@@ -43,22 +43,65 @@ class Segment:
     discontinuity: bool = False
 
 
-def durations_ms(segments: Sequence[Segment]) -> list[int]:
-    """EXTINF of each segment: up to the next one's beginning, or its own length before a mark or the end."""
-    found = []
-    for place, segment in enumerate(segments):
-        following = segments[place + 1] if place + 1 < len(segments) else None
-        if following is None or following.discontinuity:
-            found.append(round(segment.duration_us / 1000))
-        else:
-            found.append(following.start_ms - segment.start_ms)
-    return found
+class Body:
+    """The segments of a playlist that grows: what was added is written once, however often it is asked for.
+
+    EXTINF is the time up to the next segment's beginning, or the segment's own length before a mark or the
+    end; so all but the last one are final.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._text = ""  # of all but the last one
+        self._longest_ms = 0
+        self._last: Segment | None = None
+
+    def __len__(self) -> int:
+        """Characters that are held."""
+        return len(self._text)
+
+    def add(self, segment: Segment) -> None:
+        """Append the next one, in the order of the piece numbers."""
+        if self._last is not None:
+            alone = segment.discontinuity
+            length = _own_ms(self._last) if alone else segment.start_ms - self._last.start_ms
+            self._text += self._lines(self._last, length)
+            self._longest_ms = max(self._longest_ms, length)
+        self._last = segment
+        self.count += 1
+
+    def _lines(self, segment: Segment, length_ms: int) -> str:
+        mark = "#EXT-X-DISCONTINUITY\n" if segment.discontinuity and self._text else ""
+        return (
+            f"{mark}#EXT-X-TRTC-FILE-ATTR:{segment.start_ms},{segment.size}\n"
+            f"#EXTINF:{length_ms // 1000}.{length_ms % 1000:03d},\n{segment.name}\n"
+        )
+
+    def render(self, head: PlaylistHead, *, ended: bool) -> str:
+        """The text of the playlist as it is now; `ended` at the stop."""
+        longest_ms = self._longest_ms
+        last = ""
+        if self._last is not None:
+            last = self._lines(self._last, _own_ms(self._last))
+            longest_ms = max(longest_ms, _own_ms(self._last))
+        end = "#EXT-X-ENDLIST\n" if ended else ""
+        return f"{_head(head, longest_ms)}{self._text}{last}{end}"
 
 
 def render(head: PlaylistHead, segments: Sequence[Segment], *, ended: bool) -> str:
-    """The text of the playlist; `ended` at the stop. Segments in the order of their piece numbers."""
-    lengths = durations_ms(segments)
-    target = max(_TARGET_S, -(-max(lengths, default=0) // 1000))
+    """The text of a whole playlist, its segments in the order of their piece numbers."""
+    body = Body()
+    for segment in segments:
+        body.add(segment)
+    return body.render(head, ended=ended)
+
+
+def _own_ms(segment: Segment) -> int:
+    return round(segment.duration_us / 1000)
+
+
+def _head(head: PlaylistHead, longest_ms: int) -> str:
+    target = max(_TARGET_S, -(-longest_ms // 1000))
     lines = [
         "#EXTM3U",
         "#EXT-X-VERSION:3",
@@ -84,14 +127,4 @@ def render(head: PlaylistHead, segments: Sequence[Segment], *, ended: bool) -> s
             f"#EXT-X-TRTC-AUDIO-METADATA:Channel:{head.channels} SampleRate:{head.sample_rate}"
             f" SampleFormat:{_SAMPLE_S16} Codec:{_CODEC_AAC}"
         )
-    for place, (segment, length) in enumerate(zip(segments, lengths, strict=True)):
-        if segment.discontinuity and place:
-            lines.append("#EXT-X-DISCONTINUITY")
-        lines += [
-            f"#EXT-X-TRTC-FILE-ATTR:{segment.start_ms},{segment.size}",
-            f"#EXTINF:{length // 1000}.{length % 1000:03d},",
-            segment.name,
-        ]
-    if ended:
-        lines.append("#EXT-X-ENDLIST")
     return "\n".join(lines) + "\n"

@@ -7,7 +7,6 @@ so every answer between two such commits is the same, and polling costs no datab
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape.recording.pieces_table import NEW_OUTPUT, TRACK_TYPES
 from roomtape.recording.views import FileView
@@ -36,8 +35,7 @@ class Playlists:
         if held is not None:
             return held
         changes = self._changes
-        async with self._db.read() as conn:
-            found = await read_playlists(conn, task_id)
+        found = await self._db.ask(lambda conn: read_playlists(conn, task_id))
         if changes == self._changes:  # else read while one came: right for this caller, not for later ones
             if len(self._held) >= _MAX_TASKS:
                 self._held.clear()
@@ -49,9 +47,9 @@ class Playlists:
         self._changes += 1
 
 
-async def read_playlists(conn: AsyncConnection, task_id: str) -> tuple[FileView, ...]:
+def read_playlists(conn: sa.Connection, task_id: str) -> tuple[FileView, ...]:
     """The task's playlists as they are in the database."""
-    rows = await conn.execute(
+    rows = conn.execute(
         sa.select(outputs)
         .where(outputs.c.task_id == task_id)
         .order_by(outputs.c.track_start_ms, outputs.c.output_key)

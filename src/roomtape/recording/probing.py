@@ -71,9 +71,8 @@ class Probing:
                 await self._put_and_delete(task)
         except StoreError as error:
             log.warning("store_refuses", task_id=task.task_id, code=error.code, reason=str(error))
-            async with self._db.write() as conn:
-                text = f"{error.code}: {error}"
-                await notes.keep(conn, task, STORE_REFUSES, text, self._clock.now_ms())
+            text, now_ms = f"{error.code}: {error}", self._clock.now_ms()
+            await self._db.run(lambda conn: notes.keep(conn, task, STORE_REFUSES, text, now_ms))
         except Exception:
             log.exception("store_probe_broke", task_id=task.task_id)
         else:

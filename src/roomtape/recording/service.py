@@ -14,7 +14,6 @@ from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape.access.errors import UnknownApp
 from roomtape.access.service import Access
@@ -66,7 +65,7 @@ from roomtape.state.schema import pieces, tasks, uploads
 from roomtape.state.sealing import Sealer
 from roomtape.storage.spool import Spool
 from roomtape.storage.stores import LocalBuckets
-from roomtape.storage.uploads import Uploads
+from roomtape.storage.uploads import Upload, Uploads
 from roomtape.tasks.ids import new_task_id
 from roomtape.tasks.workers import Workers
 from roomtape.timers import Timers
@@ -139,12 +138,12 @@ class RecordingService:
             self._forget_task,
         )
         self._finalising = Finalising(
-            clock, self._ledger, workers, spool, settings, self._life.tasks.get, self._delivery.touch
+            clock, self._ledger, workers, spool, settings, self._life.tasks.get, self._file_made
         )
         self._uploads = Uploads(
             db, clock, self._delivery, max_age_s=upload.max_age_s, concurrency=upload.concurrency
         )
-        self._delivery.feed(self._uploads.wake)
+        self._delivery.feed(self._uploads.offer)
         self._life.follow(self)
         self._automatic = Automatic(access, Timers(clock), self._records_itself, self._begin_automatic)
         self._running: list[asyncio.Task[None]] = []
@@ -183,8 +182,9 @@ class RecordingService:
     async def _take_back(self) -> None:
         """Tasks of the former server: those not ended are recorded on, after a hole."""
         kernel = kernel_boot_id()
-        async with self._db.write() as conn:
-            rows = await conn.execute(
+
+        def take(conn: sa.Connection) -> list[Task]:
+            rows = conn.execute(
                 sa.select(tasks).where(
                     tasks.c.kind == "recording", tasks.c.node_id == self._node_id, tasks.c.status != "gone"
                 )
@@ -193,22 +193,25 @@ class RecordingService:
             for row in rows.all():
                 task = task_from_row(row)
                 if row.kernel_boot_id != kernel:
-                    await self._mend_times(conn, task, kernel)
+                    self._mend_times(conn, task, kernel)
                 if task.running:
                     task.new_stretch = True
-                    await conn.execute(
+                    conn.execute(
                         sa.update(tasks)
                         .where(tasks.c.task_id == task.task_id)
                         .values(stretch=tasks.c.stretch + 1, boot_id=self._boot_id, worker=None)
                     )
                 taken.append(task)
+            return taken
+
+        taken = await self._db.run(take)
         for task in taken:
             self._life.begin(task)
             self._delivery.touch(task.task_id)
         if taken:
             log.info("tasks_taken_back", tasks=len(taken))
 
-    async def _mend_times(self, conn: AsyncConnection, task: Task, kernel: str) -> None:
+    def _mend_times(self, conn: sa.Connection, task: Task, kernel: str) -> None:
         """The machine was booted: its monotonic clock began anew, wall time is what both lives share."""
         now_ms, now_ns = self._clock.now_ms(), self._clock.monotonic_ns()
         shift_ns = now_ns - (now_ms - task.clock_wall_ms) * 1_000_000 - task.clock_mono_ns
@@ -222,7 +225,7 @@ class RecordingService:
         if task.stop is not None:
             task.stop = type(task.stop)(task.stop.at_ns + shift_ns, task.stop.leave_code)
             values["stop_at_ns"] = task.stop.at_ns
-        await conn.execute(sa.update(tasks).where(tasks.c.task_id == task.task_id).values(**values))
+        conn.execute(sa.update(tasks).where(tasks.c.task_id == task.task_id).values(**values))
 
     def _forget_task(self, task_id: str) -> None:
         self._life.tasks.pop(task_id, None)
@@ -247,8 +250,19 @@ class RecordingService:
             self._finalising.look()
         self._delivery.touch(task_id)
 
+    def committed(self, task: Task, upload: Upload | None) -> None:
+        if upload is not None:
+            self._uploads.offer(upload)
+        if not task.running:
+            self.touch(task.task_id)
+
     def file_said(self, index: int, task: Task, message: FileReady | Finalised) -> None:
         self._finalising.said(index, task, message)
+
+    def _file_made(self, task_id: str, upload: Upload | None) -> None:
+        if upload is not None:
+            self._uploads.offer(upload)
+        self._delivery.touch(task_id)
 
     def jobs_orphaned(self, keys: Iterable[str]) -> None:
         self._finalising.orphaned(keys)
@@ -278,19 +292,28 @@ class RecordingService:
         self._check_room_on_disk()
         spec = _as_stored(spec)
         task = self._new_task(spec)
-        afters: list[After | None] = []
-        async with self._db.write() as conn:
-            await self._check_count(conn, spec.sdk_app_id)
-            for former in self._life.of_room(task.room):
-                if former.spec.robot == spec.robot:
-                    afters.append(
-                        await self._life.order_stop(
-                            conn, former, LeaveCode.SAME_USER, "the same robot entered again"
-                        )
-                    )
-            await self._insert(conn, task, spec)
-            await replay.remember(conn, task_id=task.task_id)
-        for after in afters:
+        sealed = self._sealed(task, spec)
+
+        def write(conn: sa.Connection) -> list[After | None]:
+            self._check_count(conn, spec.sdk_app_id)
+            # By rows, not by what runs here: a twin may be in this very commit.
+            same = conn.scalars(
+                sa.select(tasks.c.task_id).where(
+                    tasks.c.sdk_app_id == spec.sdk_app_id,
+                    tasks.c.room_type == spec.room_type,
+                    tasks.c.room_id == spec.room_id,
+                    tasks.c.status.in_(("idle", "in_progress")),
+                    tasks.c.robot_user_id == spec.robot,
+                    tasks.c.kind == "recording",
+                )
+            ).all()
+            cause = "the same robot entered again"
+            afters = [self._life.order_stop(conn, former, LeaveCode.SAME_USER, cause) for former in same]
+            self._insert(conn, task, spec, sealed)
+            replay.remember(conn, task_id=task.task_id)
+            return afters
+
+        for after in await self._db.run(write):
             if after is not None:
                 after()
         self._rooms.robot_enters(task.room, spec.robot)
@@ -343,11 +366,14 @@ class RecordingService:
         task = self._callable(sdk_app_id, task_id)
         if _status(task) == "Exited":
             raise TaskExited("The recorder has left the room.")
-        async with self._db.write() as conn:
-            await conn.execute(
+
+        def write(conn: sa.Connection) -> None:
+            conn.execute(
                 sa.update(tasks).where(tasks.c.task_id == task_id).values(subscription=lists_to_row(lists))
             )
-            await replay.remember(conn, task_id=task_id)
+            replay.remember(conn, task_id=task_id)
+
+        await self._db.run(write)
         task.lists = lists
         self._life.modify(task)
         return task_id
@@ -356,10 +382,13 @@ class RecordingService:
         """Make the recorder leave; legal in every state, the files go on. Raises UnknownApp, TaskNotFound."""
         if await self._access.app(sdk_app_id) is None:
             raise UnknownApp(sdk_app_id)
-        task = self._callable(sdk_app_id, task_id)
-        async with self._db.write() as conn:
-            after = await self._life.order_stop(conn, task, LeaveCode.STOPPED, "stopped by the API")
-            await replay.remember(conn, task_id=task_id)
+        self._callable(sdk_app_id, task_id)
+
+        def write(conn: sa.Connection) -> After | None:
+            replay.remember(conn, task_id=task_id)
+            return self._life.order_stop(conn, task_id, LeaveCode.STOPPED, "stopped by the API")
+
+        after = await self._db.run(write)
         if after is not None:
             after()
         return task_id
@@ -389,17 +418,20 @@ class RecordingService:
         task = self._life.tasks.get(task_id)
         if task is None:
             raise TaskNotFound("There is no such task.")
-        async with self._db.read() as conn:
-            row = (await conn.execute(sa.select(tasks).where(tasks.c.task_id == task_id))).one()
-            playlists = await read_playlists(conn, task_id)
-            made = await conn.scalar(
-                sa.select(sa.func.count()).select_from(pieces).where(pieces.c.task_id == task_id)
+        row, playlists, made, unproven = await self._db.ask(
+            lambda conn: (
+                conn.execute(sa.select(tasks).where(tasks.c.task_id == task_id)).one(),
+                read_playlists(conn, task_id),
+                conn.scalar(
+                    sa.select(sa.func.count()).select_from(pieces).where(pieces.c.task_id == task_id)
+                ),
+                conn.scalar(
+                    sa.select(sa.func.count())
+                    .select_from(uploads)
+                    .where(uploads.c.task_id == task_id, uploads.c.state != "proven")
+                ),
             )
-            unproven = await conn.scalar(
-                sa.select(sa.func.count())
-                .select_from(uploads)
-                .where(uploads.c.task_id == task_id, uploads.c.state != "proven")
-            )
+        )
         return RecordingDetail(
             task_id=task_id,
             sdk_app_id=task.sdk_app_id,
@@ -430,8 +462,10 @@ class RecordingService:
         self._check_room_on_disk()
         spec = _as_stored(spec)
         task = self._new_task(spec, at_ns)
-        async with self._db.write() as conn:
-            ended_by_hand = await conn.scalar(
+        sealed = self._sealed(task, spec)
+
+        def write(conn: sa.Connection) -> bool:
+            ended_by_hand = conn.scalar(
                 sa.select(tasks.c.task_id)
                 .where(
                     tasks.c.automatic,
@@ -443,9 +477,12 @@ class RecordingService:
                 )
                 .limit(1)
             )
-            if ended_by_hand is not None:
-                return None
-            await self._insert(conn, task, spec)
+            if ended_by_hand is None:
+                self._insert(conn, task, spec, sealed)
+            return ended_by_hand is None
+
+        if not await self._db.run(write):
+            return None
         self._life.begin(task)
         log.info("task_created", task_id=task.task_id, room=task.room.key, robot=spec.robot, automatic=True)
         return task.task_id
@@ -467,8 +504,8 @@ class RecordingService:
         if not self.disk.admits():
             raise NoCapacity("The node has too little free disk for one more recording.")
 
-    async def _check_count(self, conn: AsyncConnection, sdk_app_id: int) -> None:
-        count = await conn.scalar(
+    def _check_count(self, conn: sa.Connection, sdk_app_id: int) -> None:
+        count = conn.scalar(
             sa.select(sa.func.count())
             .select_from(tasks)
             .where(
@@ -502,9 +539,12 @@ class RecordingService:
             epoch=0,
         )
 
-    async def _insert(self, conn: AsyncConnection, task: Task, spec: RecordingSpec) -> None:
+    def _sealed(self, task: Task, spec: RecordingSpec) -> bytes:
+        return self._sealer.seal(secrets_of(spec), f"task/{task.task_id}")
+
+    def _insert(self, conn: sa.Connection, task: Task, spec: RecordingSpec, sealed: bytes) -> None:
         node_id, boot_id = origin(conn)
-        await conn.execute(
+        conn.execute(
             sa.insert(tasks).values(
                 task_id=task.task_id,
                 sdk_app_id=spec.sdk_app_id,
@@ -515,7 +555,7 @@ class RecordingService:
                 automatic=spec.automatic,
                 spec=spec_to_row(spec),
                 subscription=lists_to_row(spec.lists),
-                secrets_sealed=self._sealer.seal(secrets_of(spec), f"task/{task.task_id}"),
+                secrets_sealed=sealed,
                 created_ms=task.created_ms,
                 created_ns=task.created_ns,
                 status_ms=task.created_ms,

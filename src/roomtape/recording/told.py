@@ -7,12 +7,11 @@ Source: Event Callbacks > Cloud recording > VOD_COMMIT, VOD_STOP (647/54914), re
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape.library import service as library
 from roomtape.library.service import Library, Media, Wishes
@@ -41,23 +40,23 @@ class LibraryTold:
     def __init__(self, shelf: Library) -> None:
         self._library = shelf
 
-    async def look(self, conn: AsyncConnection, task: Task, vod: VodSpec, now_ms: int) -> bool | None:
+    def look(self, conn: sa.Connection, task: Task, vod: VodSpec, now_ms: int) -> bool | None:
         """Tell what is new; returns whether some file failed once nothing more can come, else None."""
-        waiting = await conn.scalar(
+        waiting = conn.scalar(
             sa.select(sa.func.count())
             .select_from(final_jobs)
             .where(final_jobs.c.task_id == task.task_id, final_jobs.c.state.not_in(("done", "failed")))
         )
         over, failed = not waiting, False
-        async for fate in self._fates(conn, task, vod):
+        for fate in self._fates(conn, task, vod):
             failed = failed or fate.state == library.FAILED
             over = over and fate.state in (library.STORED, library.FAILED)
-            told = await self._library.state_of(conn, task.task_id, fate.media.name)
+            told = self._library.state_of(conn, task.task_id, fate.media.name)
             if fate.state != "waiting" and told in ("", library.HELD) and told != fate.state:
-                await self._tell(conn, task, fate, now_ms)
+                self._tell(conn, task, fate, now_ms)
         return failed if over else None
 
-    async def _tell(self, conn: AsyncConnection, task: Task, fate: _Fate, now_ms: int) -> None:
+    def _tell(self, conn: sa.Connection, task: Task, fate: _Fate, now_ms: int) -> None:
         media = fate.media
         vod: dict[str, Any] = {
             "user_id": media.user_id,
@@ -65,7 +64,7 @@ class LibraryTold:
             "cache_file": media.name,
         }
         if fate.state == library.STORED:
-            made = await self._library.enter(conn, media)
+            made = self._library.enter(conn, media)
             vod |= {
                 "media_id": media.media,
                 "file_id": made.file_id,
@@ -73,29 +72,27 @@ class LibraryTold:
                 "start_ms": media.start_ms,
                 "end_ms": media.end_ms,
             }
-            await events.emit(conn, task, events.LIBRARY_FILE, now_ms, status=events.DONE, errmsg="", vod=vod)
+            events.emit(conn, task, events.LIBRARY_FILE, now_ms, status=events.DONE, errmsg="", vod=vod)
             return
         failed = fate.state == library.FAILED
-        await self._library.note(conn, media, failed=failed, error=fate.error)
+        self._library.note(conn, media, failed=failed, error=fate.error)
         status = events.LATE_OR_ABNORMAL if failed else events.HELD_BACK
-        await events.emit(conn, task, events.LIBRARY_FILE, now_ms, status=status, errmsg=fate.error, vod=vod)
+        events.emit(conn, task, events.LIBRARY_FILE, now_ms, status=status, errmsg=fate.error, vod=vod)
 
-    async def _fates(self, conn: AsyncConnection, task: Task, vod: VodSpec) -> AsyncIterator[_Fate]:
+    def _fates(self, conn: sa.Connection, task: Task, vod: VodSpec) -> Iterator[_Fate]:
         """Every file the task brings: its HLS, then what was made of them."""
         if task.spec.output_format in KEEPS_HLS:
-            rows = await conn.execute(
+            rows = conn.execute(
                 sa.select(outputs)
                 .where(outputs.c.task_id == task.task_id)
                 .order_by(outputs.c.track_start_ms, outputs.c.output_key)
             )
             for row in rows.all():
-                yield await self._of_output(conn, task, vod, row)
-        rows = await conn.execute(
-            sa.select(files).where(files.c.task_id == task.task_id).order_by(files.c.id)
-        )
+                yield self._of_output(conn, task, vod, row)
+        rows = conn.execute(sa.select(files).where(files.c.task_id == task.task_id).order_by(files.c.id))
         for row in rows.all():
-            yield await self._of_file(conn, task, vod, row)
-        rows = await conn.execute(
+            yield self._of_file(conn, task, vod, row)
+        rows = conn.execute(
             sa.select(final_jobs)
             .where(final_jobs.c.task_id == task.task_id, final_jobs.c.state == "failed")
             .order_by(final_jobs.c.job)
@@ -112,11 +109,11 @@ class LibraryTold:
             )
             yield _Fate(media, library.FAILED, NOT_MADE)
 
-    async def _of_output(self, conn: AsyncConnection, task: Task, vod: VodSpec, row: sa.Row[Any]) -> _Fate:
+    def _of_output(self, conn: sa.Connection, task: Task, vod: VodSpec, row: sa.Row[Any]) -> _Fate:
         mine = sa.and_(pieces.c.task_id == task.task_id, pieces.c.output_key == row.output_key)
-        size = await conn.scalar(sa.select(sa.func.sum(pieces.c.size)).where(mine))
+        size = conn.scalar(sa.select(sa.func.sum(pieces.c.size)).where(mine))
         last = (
-            await conn.execute(
+            conn.execute(
                 sa.select(pieces.c.start_ms, pieces.c.duration_us)
                 .where(mine)
                 .order_by(pieces.c.piece_no.desc())
@@ -137,10 +134,10 @@ class LibraryTold:
         )
         if row.playlist_proven == revision_of(row.next_piece_no, final=True):
             return _Fate(media, library.STORED)
-        state, error = await _of_uploads(conn, task, uploads.c.output_key == row.output_key)
+        state, error = _of_uploads(conn, task, uploads.c.output_key == row.output_key)
         return _Fate(media, state, error)
 
-    async def _of_file(self, conn: AsyncConnection, task: Task, vod: VodSpec, row: sa.Row[Any]) -> _Fate:
+    def _of_file(self, conn: sa.Connection, task: Task, vod: VodSpec, row: sa.Row[Any]) -> _Fate:
         media = _media(
             task,
             vod,
@@ -155,15 +152,15 @@ class LibraryTold:
         )
         if row.upload_state == "proven":
             return _Fate(media, library.STORED)
-        state, error = await _of_uploads(
+        state, error = _of_uploads(
             conn, task, sa.and_(uploads.c.subject == "file", uploads.c.name == row.name)
         )
         return _Fate(media, state, error)
 
 
-async def _of_uploads(conn: AsyncConnection, task: Task, mine: sa.ColumnElement[bool]) -> tuple[str, str]:
+def _of_uploads(conn: sa.Connection, task: Task, mine: sa.ColumnElement[bool]) -> tuple[str, str]:
     """What keeps objects from being stored: failed for good, held by their storage, or just under way."""
-    rows = await conn.execute(
+    rows = conn.execute(
         sa.select(uploads.c.state, uploads.c.announced_308, uploads.c.last_error).where(
             uploads.c.task_id == task.task_id, mine, uploads.c.state != "proven"
         )

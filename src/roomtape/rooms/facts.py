@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape.events import outbox
 from roomtape.rooms.model import TERMINAL_OTHER, Kind, Member, Out, Room, Session, Track
@@ -27,8 +26,8 @@ STOPPED: dict[Kind, int] = {"video": 202, "audio": 204, "aux": 206}
 def event(name: RoomName, type_: int, at_ms: int, **fact: Any) -> Entry:
     """One event of the room into the outbox."""
 
-    async def entry(conn: AsyncConnection) -> None:
-        await outbox.emit(
+    def entry(conn: sa.Connection) -> None:
+        outbox.emit(
             conn,
             sdk_app_id=name.sdk_app_id,
             group=ROOM_GROUP if type_ < 200 else MEDIA_GROUP,
@@ -42,8 +41,8 @@ def event(name: RoomName, type_: int, at_ms: int, **fact: Any) -> Entry:
 
 
 def room_opened(room: Room) -> Entry:
-    async def entry(conn: AsyncConnection) -> None:
-        life = await record.open_room(
+    def entry(conn: sa.Connection) -> None:
+        life = record.open_room(
             conn,
             sdk_app_id=room.name.sdk_app_id,
             room_type=room.name.type,
@@ -60,22 +59,24 @@ def room_opened(room: Room) -> Entry:
 def room_emptied(room: Room, at_ms: int | None) -> Entry:
     """The room is empty since then, or (None) somebody is back."""
 
-    async def entry(conn: AsyncConnection) -> None:
-        await conn.execute(sa.update(rooms).where(rooms.c.id == room.life_id).values(emptied_ms=at_ms))
+    def entry(conn: sa.Connection) -> None:
+        conn.execute(sa.update(rooms).where(rooms.c.id == room.life_id).values(emptied_ms=at_ms))
 
     return entry
 
 
 def room_closed(room: Room, at_ms: int, cause: str) -> Entry:
-    async def entry(conn: AsyncConnection) -> None:
-        await record.close_room(conn, room.life_id, at_ms=at_ms, cause=cause)
+    def entry(conn: sa.Connection) -> None:
+        record.close_room(conn, room.life_id, at_ms=at_ms, cause=cause)
 
     return entry
 
 
 def stay_began(room: Room, member: Member, reason: int) -> Entry:
-    async def entry(conn: AsyncConnection) -> None:
-        member.stay_id = await record.begin_stay(
+    seats = _seats(member)
+
+    def entry(conn: sa.Connection) -> None:
+        member.stay_id = record.begin_stay(
             conn,
             sdk_app_id=room.name.sdk_app_id,
             life=room.life_id,
@@ -86,7 +87,7 @@ def stay_began(room: Room, member: Member, reason: int) -> Entry:
             user_type=int(member.user_type),
             device_type=member.device_type,
             client_ip=member.client_ip,
-            seats=_seats(member),
+            seats=seats,
             entered_ns=member.entered_ns,
             reason_in=reason,
         )
@@ -104,22 +105,22 @@ def stay_changed(member: Member, *, lost_ms: int | None = None) -> Entry:
         "lost_ms": lost_ms,
     }
 
-    async def entry(conn: AsyncConnection) -> None:
-        await conn.execute(sa.update(stays).where(stays.c.id == member.stay_id).values(**values))
+    def entry(conn: sa.Connection) -> None:
+        conn.execute(sa.update(stays).where(stays.c.id == member.stay_id).values(**values))
 
     return entry
 
 
 def stay_ended(member: Member, at_ms: int, reason: Out) -> Entry:
-    async def entry(conn: AsyncConnection) -> None:
-        await record.end_stay(conn, member.stay_id, at_ms=at_ms, reason=int(reason))
+    def entry(conn: sa.Connection) -> None:
+        record.end_stay(conn, member.stay_id, at_ms=at_ms, reason=int(reason))
 
     return entry
 
 
 def track_started(room: Room, member: Member, track: Track, at_ms: int, at_ns: int) -> Entry:
-    async def entry(conn: AsyncConnection) -> None:
-        track.row_id = await record.begin_track(
+    def entry(conn: sa.Connection) -> None:
+        track.row_id = record.begin_track(
             conn,
             sdk_app_id=room.name.sdk_app_id,
             life=room.life_id,
@@ -136,15 +137,15 @@ def track_started(room: Room, member: Member, track: Track, at_ms: int, at_ns: i
 
 
 def track_stopped(track: Track, at_ms: int, cause: str) -> Entry:
-    async def entry(conn: AsyncConnection) -> None:
-        await record.end_track(conn, track.row_id, at_ms=at_ms, cause=cause)
+    def entry(conn: sa.Connection) -> None:
+        record.end_track(conn, track.row_id, at_ms=at_ms, cause=cause)
 
     return entry
 
 
 def track_sized(room: Room, track: Track, at_ms: int, width: int, height: int) -> Entry:
-    async def entry(conn: AsyncConnection) -> None:
-        await record.size_track(
+    def entry(conn: sa.Connection) -> None:
+        record.size_track(
             conn,
             sdk_app_id=room.name.sdk_app_id,
             track=track.row_id,
@@ -157,8 +158,8 @@ def track_sized(room: Room, track: Track, at_ms: int, width: int, height: int) -
 
 
 def watch_began(room: Room, member: Member, session: Session, at_ms: int) -> Entry:
-    async def entry(conn: AsyncConnection) -> None:
-        session.watch_id = await record.begin_watch(
+    def entry(conn: sa.Connection) -> None:
+        session.watch_id = record.begin_watch(
             conn,
             sdk_app_id=room.name.sdk_app_id,
             life=room.life_id,
@@ -173,8 +174,8 @@ def watch_began(room: Room, member: Member, session: Session, at_ms: int) -> Ent
 
 
 def watch_ended(session: Session, at_ms: int) -> Entry:
-    async def entry(conn: AsyncConnection) -> None:
-        await record.end_watch(conn, session.watch_id, at_ms=at_ms)
+    def entry(conn: sa.Connection) -> None:
+        record.end_watch(conn, session.watch_id, at_ms=at_ms)
 
     return entry
 

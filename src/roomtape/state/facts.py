@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape.state.database import origin
 from roomtape.state.schema import (
@@ -26,6 +25,7 @@ from roomtape.state.schema import (
     user_events,
     watches,
 )
+from roomtape.state.statement import Statement
 
 DAY_MS = 24 * 3600 * 1000
 KEEP_FACTS_MS = 15 * DAY_MS
@@ -50,8 +50,8 @@ def room_number(room_type: str, room_id: str) -> int:
     return value
 
 
-async def open_room(
-    conn: AsyncConnection,
+def open_room(
+    conn: sa.Connection,
     *,
     sdk_app_id: int,
     room_type: str,
@@ -64,7 +64,7 @@ async def open_room(
     """A room was created by `creator`. Raises IntegrityError when it is open already."""
     number = room_number(room_type, room_id)
     comm_id = f"{sdk_app_id}_{number}_{at_ms // 1000}"
-    life = await _insert(
+    life = _insert(
         conn,
         rooms,
         sdk_app_id=sdk_app_id,
@@ -81,20 +81,20 @@ async def open_room(
     return RoomLife(life, comm_id)
 
 
-async def close_room(conn: AsyncConnection, life: int, *, at_ms: int, cause: str) -> None:
+def close_room(conn: sa.Connection, life: int, *, at_ms: int, cause: str) -> None:
     """A room was closed: `cause` is emptied, dismissed or lost. The second time nothing happens."""
-    await conn.execute(
+    conn.execute(
         rooms.update()
         .where(rooms.c.id == life, rooms.c.destroyed_ms.is_(None))
         .values(destroyed_ms=at_ms, end_cause=cause)
     )
 
 
-async def begin_stay(
-    conn: AsyncConnection, *, sdk_app_id: int, life: int, user_id: str, at_ms: int, **more: Any
+def begin_stay(
+    conn: sa.Connection, *, sdk_app_id: int, life: int, user_id: str, at_ms: int, **more: Any
 ) -> int:
     """A user entered; `more` are further columns of `stays`. Returns the stay's id."""
-    return await _insert(
+    return _insert(
         conn,
         stays,
         sdk_app_id=sdk_app_id,
@@ -105,17 +105,17 @@ async def begin_stay(
     )
 
 
-async def end_stay(conn: AsyncConnection, stay: int, *, at_ms: int, reason: int) -> None:
+def end_stay(conn: sa.Connection, stay: int, *, at_ms: int, reason: int) -> None:
     """A user left, with the Reason of callback 104. The second time nothing happens."""
-    await conn.execute(
+    conn.execute(
         stays.update()
         .where(stays.c.id == stay, stays.c.left_ms.is_(None))
         .values(left_ms=at_ms, reason_out=reason, seats="")
     )
 
 
-async def begin_track(
-    conn: AsyncConnection,
+def begin_track(
+    conn: sa.Connection,
     *,
     sdk_app_id: int,
     life: int,
@@ -126,7 +126,7 @@ async def begin_track(
     **more: Any,
 ) -> int:
     """A track brought its first packet; `more` are further columns of `tracks`."""
-    return await _insert(
+    return _insert(
         conn,
         tracks,
         sdk_app_id=sdk_app_id,
@@ -139,28 +139,28 @@ async def begin_track(
     )
 
 
-async def end_track(conn: AsyncConnection, track: int, *, at_ms: int, cause: str) -> None:
+def end_track(conn: sa.Connection, track: int, *, at_ms: int, cause: str) -> None:
     """A track stopped. The second time nothing happens."""
-    await conn.execute(
+    conn.execute(
         tracks.update()
         .where(tracks.c.id == track, tracks.c.stopped_ms.is_(None))
         .values(stopped_ms=at_ms, stop_cause=cause)
     )
 
 
-async def size_track(
-    conn: AsyncConnection, *, sdk_app_id: int, track: int, width: int, height: int, at_ms: int
+def size_track(
+    conn: sa.Connection, *, sdk_app_id: int, track: int, width: int, height: int, at_ms: int
 ) -> None:
     """A picture has this size from now on."""
-    await conn.execute(
+    conn.execute(
         track_sizes.insert().values(
             sdk_app_id=sdk_app_id, track_id=track, width=width, height=height, at_ms=at_ms
         )
     )
 
 
-async def note_user_event(
-    conn: AsyncConnection,
+def note_user_event(
+    conn: sa.Connection,
     *,
     sdk_app_id: int,
     life: int,
@@ -172,7 +172,7 @@ async def note_user_event(
     params: tuple[int, int] = (-1, -1),
 ) -> None:
     """Something of the vendor's event table happened to a user (by default of its own doing)."""
-    await conn.execute(
+    conn.execute(
         user_events.insert().values(
             sdk_app_id=sdk_app_id,
             room_life=life,
@@ -187,8 +187,8 @@ async def note_user_event(
     )
 
 
-async def begin_watch(
-    conn: AsyncConnection,
+def begin_watch(
+    conn: sa.Connection,
     *,
     sdk_app_id: int,
     life: int,
@@ -199,7 +199,7 @@ async def begin_watch(
     stay: int | None = None,
 ) -> int:
     """A viewer receives the streams of `peer_id` (empty: everybody's) from now on."""
-    return await _insert(
+    return _insert(
         conn,
         watches,
         sdk_app_id=sdk_app_id,
@@ -213,27 +213,34 @@ async def begin_watch(
     )
 
 
-async def end_watch(conn: AsyncConnection, watch: int, *, at_ms: int) -> None:
+def end_watch(conn: sa.Connection, watch: int, *, at_ms: int) -> None:
     """... until now. The second time nothing happens."""
-    await conn.execute(
+    conn.execute(
         watches.update().where(watches.c.id == watch, watches.c.ended_ms.is_(None)).values(ended_ms=at_ms)
     )
 
 
-async def add_quality(conn: AsyncConnection, samples: Sequence[dict[str, Any]]) -> None:
+def add_quality(conn: sa.Connection, samples: Sequence[dict[str, Any]]) -> None:
     """Add samples of 5 seconds, one row of `quality_samples` each."""
     if samples:
-        await conn.execute(quality_samples.insert(), list(samples))
+        conn.execute(quality_samples.insert(), list(samples))
 
 
-async def add_minutes(conn: AsyncConnection, spans: Sequence[dict[str, Any]]) -> None:
+def add_minutes(conn: sa.Connection, spans: Sequence[dict[str, Any]]) -> None:
     """Add metered spans, one row of `minutes` each."""
     if spans:
-        await conn.execute(minutes.insert(), list(spans))
+        conn.execute(minutes.insert(), list(spans))
 
 
-async def meter_piece(
-    conn: AsyncConnection,
+_RECORDED = Statement(
+    sa.insert(minutes),
+    *("sdk_app_id", "kind", "size_class", "codec", "room_type", "room_id", "user_id", "task_id"),
+    *("pixels", "from_ms", "to_ms", "duration_us", "bytes"),
+)
+
+
+def meter_piece(
+    conn: sa.Connection,
     *,
     sdk_app_id: int,
     task_id: str,
@@ -264,7 +271,7 @@ async def meter_piece(
         "duration_us": duration_us,
         "bytes": size,
     }
-    await add_minutes(conn, [span])
+    _RECORDED.count(conn, span)
 
 
 def size_class(pixels: int) -> str:
@@ -277,25 +284,25 @@ def size_class(pixels: int) -> str:
     return "4K"
 
 
-async def prune(conn: AsyncConnection, now_ms: int) -> None:
+def prune(conn: sa.Connection, now_ms: int) -> None:
     """Delete the facts that are too old to be asked for. A room that is still open keeps its own."""
     old = sa.select(rooms.c.id).where(rooms.c.destroyed_ms < now_ms - KEEP_FACTS_MS)
     old_tracks = sa.select(tracks.c.id).where(tracks.c.room_life.in_(old))
-    await conn.execute(track_sizes.delete().where(track_sizes.c.track_id.in_(old_tracks)))
+    conn.execute(track_sizes.delete().where(track_sizes.c.track_id.in_(old_tracks)))
     for table in (quality_samples, user_events, watches, tracks, stays):
-        await conn.execute(table.delete().where(table.c.room_life.in_(old)))
-    await conn.execute(rooms.delete().where(rooms.c.destroyed_ms < now_ms - KEEP_FACTS_MS))
+        conn.execute(table.delete().where(table.c.room_life.in_(old)))
+    conn.execute(rooms.delete().where(rooms.c.destroyed_ms < now_ms - KEEP_FACTS_MS))
     for table in (quality_samples, user_events):
-        await conn.execute(table.delete().where(table.c.at_ms < now_ms - KEEP_FACTS_MS))
-    await conn.execute(minutes.delete().where(minutes.c.to_ms < now_ms - KEEP_MINUTES_MS))
+        conn.execute(table.delete().where(table.c.at_ms < now_ms - KEEP_FACTS_MS))
+    conn.execute(minutes.delete().where(minutes.c.to_ms < now_ms - KEEP_MINUTES_MS))
 
 
-async def _insert(conn: AsyncConnection, table: sa.Table, **values: Any) -> int:
-    row = await conn.scalar(table.insert().values(**values).returning(table.c.id))
+def _insert(conn: sa.Connection, table: sa.Table, **values: Any) -> int:
+    row = conn.scalar(table.insert().values(**values).returning(table.c.id))
     assert isinstance(row, int)  # RETURNING of an integer key
     return row
 
 
-def _from(conn: AsyncConnection) -> dict[str, str]:
+def _from(conn: sa.Connection) -> dict[str, str]:
     node_id, boot_id = origin(conn)
     return {"node_id": node_id, "boot_id": boot_id}

@@ -7,10 +7,10 @@ entry that fails for a reason of its own is dropped with a log line and does not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
+import sqlalchemy as sa
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape.clock import Clock
 from roomtape.state.database import Database, DatabaseUnavailable
@@ -18,7 +18,7 @@ from roomtape.state.database import Database, DatabaseUnavailable
 log = structlog.get_logger(__name__)
 
 After = Callable[[], None]
-Entry = Callable[[AsyncConnection], Awaitable[After | None]]
+Entry = Callable[[sa.Connection], After | None]
 
 MAX_GROUP = 500
 _RETRY_S = 1.0
@@ -39,8 +39,8 @@ class Ledger:
         self._done = 0  # entries ever finished
 
     def put(self, entry: Entry) -> None:
-        """Queue a write. It may run more than once, until one of its runs is committed; what that run
-        returned is then called (quick, no waiting)."""
+        """Queue a write. It runs in the writer's thread, perhaps more than once, until one of its runs is
+        committed; what that run returned is then called on the event loop (quick, no waiting)."""
         self._waiting.append(entry)
         self._taken += 1
         self._arrived.set()
@@ -77,9 +77,7 @@ class Ledger:
     async def _write(self, group: list[Entry]) -> None:
         while True:
             try:
-                async with self._db.write() as conn:
-                    afters = [await entry(conn) for entry in group]
-                self._run(afters)
+                self._run(await self._db.run(lambda conn: [entry(conn) for entry in group]))
                 return
             except DatabaseUnavailable as error:
                 log.error("database_unavailable", ledger=self._name, reason=str(error))

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape.state.database import Database
 from roomtape.state.schema import replays
@@ -36,15 +35,13 @@ class Replay:
 current: ContextVar[Replay | None] = ContextVar("roomtape_replay", default=None)
 
 
-async def remember(conn: AsyncConnection, **result: Any) -> None:
+def remember(conn: sa.Connection, /, **result: Any) -> None:
     """Store the action's result in the caller's transaction; nothing happens outside a request."""
     request = current.get()
     if request is None:
         return
-    await conn.execute(
-        replays.delete().where(replays.c.key == request.key, replays.c.expires_ms <= request.now_ms)
-    )
-    await conn.execute(
+    conn.execute(replays.delete().where(replays.c.key == request.key, replays.c.expires_ms <= request.now_ms))
+    conn.execute(
         replays.insert().values(
             key=request.key,
             action=request.action,
@@ -65,9 +62,9 @@ async def recall(db: Database, key: str) -> dict[str, Any] | None:
     return None if result is None else dict(result)
 
 
-async def prune(conn: AsyncConnection, now_ms: int) -> None:
+def prune(conn: sa.Connection, now_ms: int) -> None:
     """Delete what has expired."""
-    await conn.execute(replays.delete().where(replays.c.expires_ms <= now_ms))
+    conn.execute(replays.delete().where(replays.c.expires_ms <= now_ms))
 
 
 class Twins:

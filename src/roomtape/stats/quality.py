@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape.clock import Clock
 from roomtape.state import facts
@@ -63,19 +63,21 @@ class QualitySampler:
             if not sums:
                 continue
             try:
-                async with self._db.write() as conn:
-                    await facts.add_quality(conn, await self._rows(conn, sums, span_ms))
+                await self._db.run(partial(self._write, sums, span_ms))
             except DatabaseUnavailable:
                 self.dropped += len(sums)
                 log.warning("quality_samples_dropped", tracks=len(sums))
 
-    async def _rows(self, conn: AsyncConnection, sums: dict[int, _Sum], span_ms: int) -> list[dict[str, Any]]:
+    def _write(self, sums: dict[int, _Sum], span_ms: int, conn: sa.Connection) -> None:
+        facts.add_quality(conn, self._rows(conn, sums, span_ms))
+
+    def _rows(self, conn: sa.Connection, sums: dict[int, _Sum], span_ms: int) -> list[dict[str, Any]]:
         """A row for each track that is known; one that began a moment ago may not be yet."""
-        known = await conn.execute(
+        known = conn.execute(
             sa.select(tracks).where(tracks.c.boot_id == self._boot_id, tracks.c.core_track.in_(sums))
         )
         found = known.all()
-        sizes = await conn.execute(
+        sizes = conn.execute(
             sa.select(track_sizes.c.track_id, track_sizes.c.width, track_sizes.c.height)
             .where(track_sizes.c.track_id.in_([row.id for row in found]))
             .order_by(track_sizes.c.id)

@@ -73,8 +73,9 @@ class LocalStore:
     async def put(self, key: str, path: Path, *, size: int, md5: str, content_type: str) -> Proof:
         target = self._path(key)
         try:
-            async with self._lock:
-                await asyncio.to_thread(self._reserve, target, size)
+            if self.max_bytes:
+                async with self._lock:
+                    await asyncio.to_thread(self._reserve, target, size)
             try:
                 proof = await asyncio.to_thread(_store, path, target)
             except BaseException:
@@ -108,8 +109,6 @@ class LocalStore:
         return self.root.joinpath(*parts)
 
     def _reserve(self, target: Path, size: int) -> None:
-        if not self.max_bytes:
-            return
         if self._used is None:
             self._used = sum(_size(file) for file in _files(self.root))
         growth = size - _size(target)

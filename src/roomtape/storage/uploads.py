@@ -20,12 +20,13 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from roomtape import faults
-from roomtape.clock import Clock
+from roomtape.clock import NS_PER_S, Clock
 from roomtape.state.database import Database, DatabaseUnavailable
+from roomtape.state.ledger import After
 from roomtape.state.schema import uploads
+from roomtape.state.statement import Statement
 from roomtape.storage.stores import ObjectStore, Proof, StoreError
 
 log = structlog.get_logger(__name__)
@@ -65,20 +66,25 @@ class Upload:
 
 
 class Follower(Protocol):
-    """Who queued the objects. The two coroutines run inside the commit of what they are told of."""
+    """Who queued the objects. What takes a connection runs inside the commit of what it is told of, in the
+    writer's thread and perhaps more than once; the others run on the event loop."""
 
     async def store_of(self, upload: Upload) -> ObjectStore: ...
 
-    async def proven(self, conn: AsyncConnection, upload: Upload, now_ms: int) -> None: ...
+    def proven(self, conn: sa.Connection, upload: Upload, now_ms: int) -> After:
+        """What is returned is called on the event loop once that is committed."""
+        ...
 
-    async def failing(self, conn: AsyncConnection, upload: Upload, error: StoreError, now_ms: int) -> None:
+    def failing(self, conn: sa.Connection, upload: Upload, error: StoreError, now_ms: int) -> None:
         """Told once per object: now its owner should know (event 308)."""
         ...
 
-    async def given_up(self, conn: AsyncConnection, upload: Upload, now_ms: int) -> None: ...
+    def given_up(self, upload: Upload) -> None:
+        """After the commit that ends the tries for an object."""
+        ...
 
-    def settled(self, task_id: str) -> None:
-        """After each commit that told something of a task."""
+    def settled(self, upload: Upload, proven: bool) -> None:
+        """After each commit that told something of an object: it is stored, or it was tried once more."""
         ...
 
 
@@ -93,8 +99,8 @@ def _left_ms(next_at_ms: int, tries: int, now_ms: int) -> int:
     return 0 if left_ms > wait_after_s(tries) * 1000 else max(left_ms, 0)
 
 
-async def enqueue(
-    conn: AsyncConnection,
+def enqueue(
+    conn: sa.Connection,
     *,
     sdk_app_id: int,
     task_id: str,
@@ -111,8 +117,13 @@ async def enqueue(
     node_id: str = "",
     boot_id: str = "",
     epoch: int = 0,
-) -> None:
-    """Queue an object in the caller's transaction; one of that name is replaced by its newer revision."""
+    fresh: bool = False,
+) -> Upload:
+    """Queue an object in the caller's transaction; one of that name is replaced by its newer revision.
+
+    `fresh` says that there is none of that name yet. Once it is committed, `Uploads.offer` takes what is
+    returned, or `Uploads.wake` looks for it.
+    """
     values = {
         "size": size,
         "md5": md5,
@@ -121,27 +132,66 @@ async def enqueue(
         "state": "ready",
         "next_at_ms": now_ms,
     }
-    known = await conn.execute(
-        sa.update(uploads).where(uploads.c.task_id == task_id, uploads.c.name == name).values(**values)
-    )
-    if known.rowcount:
-        return
-    await conn.execute(
-        sa.insert(uploads).values(
-            sdk_app_id=sdk_app_id,
-            task_id=task_id,
-            subject=subject,
-            name=name,
-            object_key=object_key,
-            output_key=output_key,
-            piece_no=piece_no,
-            created_ms=now_ms,
-            node_id=node_id,
-            boot_id=boot_id,
-            epoch=epoch,
-            **values,
+    row = None
+    if not fresh:
+        row = next(iter(_AGAIN.rows(conn, {"of_task": task_id, "of_name": name, **values})), None)
+    if row is None:
+        (row,) = _FIRST.rows(
+            conn,
+            {
+                "sdk_app_id": sdk_app_id,
+                "task_id": task_id,
+                "subject": subject,
+                "name": name,
+                "object_key": object_key,
+                "output_key": output_key,
+                "piece_no": piece_no,
+                "created_ms": now_ms,
+                "node_id": node_id,
+                "boot_id": boot_id,
+                "epoch": epoch,
+                **values,
+            },
         )
+    return Upload(
+        id=row.id,
+        sdk_app_id=sdk_app_id,
+        task_id=task_id,
+        subject=subject,
+        output_key=output_key,
+        piece_no=piece_no,
+        name=name,
+        object_key=object_key,
+        path=path,
+        size=size,
+        md5=md5,
+        revision=revision,
+        tries=row.tries,
+        first_failed_ms=row.first_failed_ms,
+        announced_308=bool(row.announced_308),
     )
+
+
+_AGAIN_COLUMNS = ("size", "md5", "path", "revision", "state", "next_at_ms")
+_KNOWN = (uploads.c.id, uploads.c.tries, uploads.c.first_failed_ms, uploads.c.announced_308)
+_AGAIN = Statement(
+    sa.update(uploads)
+    .where(uploads.c.task_id == sa.bindparam("of_task"), uploads.c.name == sa.bindparam("of_name"))
+    .returning(*_KNOWN),
+    *_AGAIN_COLUMNS,
+)
+_FIRST = Statement(
+    sa.insert(uploads).returning(*_KNOWN),
+    *("sdk_app_id", "task_id", "subject", "name", "object_key", "output_key", "piece_no"),
+    *("created_ms", "node_id", "boot_id", "epoch"),
+    *_AGAIN_COLUMNS,
+)
+_SETTLED = Statement(
+    sa.update(uploads).where(
+        uploads.c.id == sa.bindparam("of_id"), uploads.c.revision == sa.bindparam("of_revision")
+    ),
+    *("state", "etag", "proven_ms", "tries", "first_failed_ms"),
+)
 
 
 def _due() -> sa.Select[Any]:
@@ -176,13 +226,23 @@ class Uploads:
         self._concurrency = concurrency
         self._wake = asyncio.Event()
         self._closed = False
-        self._running: dict[int, asyncio.Task[None]] = {}
-        self._task_of: dict[int, str] = {}  # of what is on its way
+        self._running: dict[int, asyncio.Task[bool]] = {}
+        self._carried: dict[int, Upload] = {}  # what is on its way
+        self._begun: set[int] = set()  # what was on its way at the last look, and what was begun since
+        self._behind = False  # something that is due waits for one on its way to end
         self._outcome: OrderedDict[str, bool] = OrderedDict()  # per task, whether its last try was proven
 
     def wake(self) -> None:
         """Something was queued, or an upload has ended: look again."""
         self._wake.set()
+
+    def offer(self, upload: Upload) -> None:
+        """This was queued and is committed: begin it if nothing waits before it."""
+        if self._closed:
+            return
+        if self._behind or upload.tries or not self._begin(upload):
+            self._behind = True
+            self._wake.set()
 
     @property
     def in_flight(self) -> int:
@@ -197,9 +257,11 @@ class Uploads:
         """Work until `end`; what does not arrive in time is begun again by the next server."""
         while not self._closed:
             self._wake.clear()
+            began_ns = self._clock.monotonic_ns()
             wait_s = await self._guarded(self._start_due(), otherwise=_DATABASE_RETRY_S)
             if not self._closed:
-                await self._sleep_or_wake(wait_s)
+                looked_s = (self._clock.monotonic_ns() - began_ns) / NS_PER_S
+                await self._sleep_or_wake(None if wait_s is None else wait_s - looked_s)
         if self._running:
             _, late = await asyncio.wait(self._running.values(), timeout=GRACE_S)
             for task in late:
@@ -219,27 +281,38 @@ class Uploads:
     async def _start_due(self) -> float | None:
         """Start what is due; returns the seconds until something else is, None while nothing waits."""
         now_ms = self._clock.now_ms()
-        busy = set(self._running)  # one that ends while we read is still "ready" in what we read
-        async with self._db.read() as conn:
-            rows = await conn.execute(_DUE, {"each": self._concurrency * 2})
-            waiting = [row for row in rows if row.id not in busy]
+        self._begun = set(self._carried)  # one that ends while we read is still "ready" in what we read
+        self._behind = False
+        waiting = await self._db.ask(lambda conn: conn.execute(_DUE, {"each": self._concurrency * 2}).all())
         for row in waiting:
+            if row.id in self._begun:
+                carried = self._carried.get(row.id)
+                self._behind = self._behind or (carried is not None and carried.revision != row.revision)
+                continue
             left_ms = _left_ms(row.next_at_ms, row.tries, now_ms)
             if left_ms > 0:
                 return left_ms / 1000
-            if len(self._running) >= self._concurrency:
-                return None  # the end of one wakes us
-            if self._may_start(row.task_id):
-                task = asyncio.create_task(self._carry(_upload(row)))
-                self._running[row.id] = task
-                self._task_of[row.id] = row.task_id
-                task.add_done_callback(functools.partial(self._ended, row.id))
+            if not self._begin(_upload(row)):
+                self._behind = True  # the end of one wakes us
         return None
+
+    def _begin(self, upload: Upload) -> bool:
+        """Put it on its way, unless all places or those of its task are taken, or it is already."""
+        if len(self._running) >= self._concurrency or upload.id in self._carried:
+            return False
+        if not self._may_start(upload.task_id):
+            return False
+        task = asyncio.create_task(self._carry(upload))
+        self._running[upload.id] = task
+        self._carried[upload.id] = upload
+        self._begun.add(upload.id)
+        task.add_done_callback(functools.partial(self._ended, upload.id))
+        return True
 
     def _may_start(self, task_id: str) -> bool:
         """Whether the task's share of the places lets it have one more."""
         outcome = self._outcome.get(task_id)
-        held = list(self._task_of.values())
+        held = [upload.task_id for upload in self._carried.values()]
         if outcome:
             return held.count(task_id) < max(1, self._concurrency // 2)
         if outcome is False:
@@ -254,12 +327,16 @@ class Uploads:
         if len(self._outcome) > OUTCOMES_KEPT:
             self._outcome.popitem(last=False)
 
-    def _ended(self, row_id: int, _task: asyncio.Task[None]) -> None:
+    def _ended(self, row_id: int, task: asyncio.Task[bool]) -> None:
         del self._running[row_id]
-        del self._task_of[row_id]
-        self._wake.set()
+        del self._carried[row_id]
+        over = not task.cancelled() and task.exception() is None and task.result()
+        if self._behind or not over:
+            self._wake.set()
 
-    async def _carry(self, upload: Upload) -> None:
+    async def _carry(self, upload: Upload) -> bool:
+        """Store it and write down how that went; True: there is nothing more of it to be stored."""
+        proven = False
         try:
             store = await self._follower.store_of(upload)
             faults.reach("mid-upload")
@@ -272,28 +349,30 @@ class Uploads:
             )
         except StoreError as error:
             self._note_outcome(upload.task_id, proven=False)
-            await self._until_written(functools.partial(self._note_failure, upload, error))
+            over = await self._until_written(functools.partial(self._note_failure, upload, error))
         except Exception as error:
             log.exception("upload_broke", task_id=upload.task_id, name=upload.name)
             failure = StoreError("InternalError", "The upload broke in the server.")
             failure.__cause__ = error
             self._note_outcome(upload.task_id, proven=False)
-            await self._until_written(functools.partial(self._note_failure, upload, failure))
+            over = await self._until_written(functools.partial(self._note_failure, upload, failure))
         else:
             self._note_outcome(upload.task_id, proven=True)
-            await self._until_written(functools.partial(self._note_proof, upload, proof))
-        self._follower.settled(upload.task_id)
+            over = await self._until_written(functools.partial(self._note_proof, upload, proof))
+            proven = True
+        self._follower.settled(upload, proven)
+        return over
 
-    async def _note_proof(self, upload: Upload, proof: Proof) -> None:
+    async def _note_proof(self, upload: Upload, proof: Proof) -> bool:
+        """False: there may be more to do now, of this object or of its task."""
         now_ms = self._clock.now_ms()
-        async with self._db.write() as conn:
-            await conn.execute(
-                sa.update(uploads)
-                .where(uploads.c.id == upload.id, uploads.c.revision == upload.revision)
-                .values(state="proven", etag=proof.md5, proven_ms=now_ms, tries=0, first_failed_ms=None)
-            )
+
+        def write(conn: sa.Connection) -> tuple[bool, After]:
+            values = {"state": "proven", "etag": proof.md5, "proven_ms": now_ms, "tries": 0}
+            mine = {"of_id": upload.id, "of_revision": upload.revision}
+            newest = _SETTLED.count(conn, {**values, "first_failed_ms": None, **mine})
             if upload.tries:  # the store is back: the rest of the task's backlog does not sit out its waits
-                await conn.execute(
+                conn.execute(
                     sa.update(uploads)
                     .where(
                         uploads.c.task_id == upload.task_id,
@@ -302,19 +381,25 @@ class Uploads:
                     )
                     .values(next_at_ms=now_ms)
                 )
-            await self._follower.proven(conn, upload, now_ms)
+            # The queue is looked at again for that rest, and for a newer revision of the object.
+            return bool(newest) and not upload.tries, self._follower.proven(conn, upload, now_ms)
+
+        over, after = await self._db.run(write)
+        after()
         log.info(
             "upload_proven", task_id=upload.task_id, name=upload.name, size=proof.size, method=proof.method
         )
+        return over
 
-    async def _note_failure(self, upload: Upload, error: StoreError) -> None:
+    async def _note_failure(self, upload: Upload, error: StoreError) -> bool:
         now_ms = self._clock.now_ms()
         tries = upload.tries + 1
         since_ms = upload.first_failed_ms if upload.first_failed_ms is not None else now_ms
         over = now_ms - since_ms >= self._max_age_ms
         tell = not upload.announced_308 and (error.tell_at_once or over or now_ms - since_ms >= TELL_AFTER_MS)
-        async with self._db.write() as conn:
-            await conn.execute(
+
+        def write(conn: sa.Connection) -> None:
+            conn.execute(
                 sa.update(uploads)
                 .where(uploads.c.id == upload.id, uploads.c.revision == upload.revision)
                 .values(
@@ -328,9 +413,11 @@ class Uploads:
                 )
             )
             if tell:
-                await self._follower.failing(conn, upload, error, now_ms)
-            if over:
-                await self._follower.given_up(conn, upload, now_ms)
+                self._follower.failing(conn, upload, error, now_ms)
+
+        await self._db.run(write)
+        if over:
+            self._follower.given_up(upload)
         log.warning(
             "upload_failed",
             task_id=upload.task_id,
@@ -340,13 +427,13 @@ class Uploads:
             reason=str(error),
             given_up=over,
         )
+        return False
 
-    async def _until_written(self, write: Callable[[], Awaitable[None]]) -> None:
+    async def _until_written(self, write: Callable[[], Awaitable[bool]]) -> bool:
         """A result is not lost because the database is away for a while."""
         while True:
             try:
-                await write()
-                return
+                return await write()
             except DatabaseUnavailable as error:
                 log.error("database_unavailable", reason=str(error))
                 await self._clock.sleep(_DATABASE_RETRY_S)

@@ -33,7 +33,7 @@ async def stored(bench: Bench) -> tuple[int, str]:
             )
         )  # fmt: skip
         film = Media(app, "task", "mp4", "film.mp4", "amy", "main", "audio_video", size=6)
-        made = await bench.library.enter(conn, film)
+        made = await conn.run_sync(bench.library.enter, film)
     folder = bench.library.store.root / "task"
     folder.mkdir(parents=True)
     (folder / "film.mp4").write_bytes(b"a film")

@@ -96,8 +96,8 @@ async def test_a_usersig_of_the_command_opens_the_door(bench: Bench) -> None:
 
 async def test_rooms_are_listed_with_who_is_in_them(bench: Bench) -> None:
     async with bench.db.write() as conn:
-        life = await facts.open_room(
-            conn, sdk_app_id=7, room_type="s", room_id="attic", scene=1, creator="amy", at_ms=1000
+        life = await conn.run_sync(
+            facts.open_room, sdk_app_id=7, room_type="s", room_id="attic", scene=1, creator="amy", at_ms=1000
         )
     listed = await bench.json("room", "list")
     assert [(row["room_id"], row["users"]) for row in listed] == [("attic", 0)]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from contextvars import ContextVar
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -101,6 +104,75 @@ async def test_listeners_hear_of_a_commit_and_never_of_a_rollback(db: Database) 
     assert heard == [1]
 
 
+async def test_what_waits_for_a_commit_goes_into_the_next_one_together(db: Database) -> None:
+    """Listeners are called once per commit, so they count them."""
+    commits: list[int] = []
+    db.on_commit("topic", lambda: commits.append(1))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(conn: sa.Connection) -> None:
+        announce(conn, "topic")
+        begun.set()
+        go_on.wait()
+
+    def account(uin: int, conn: sa.Connection) -> int:
+        announce(conn, "topic")
+        conn.execute(accounts.insert().values(uin=uin, created_ms=5))
+        return uin
+
+    first = asyncio.create_task(db.run(slow))
+    await asyncio.to_thread(begun.wait)
+    others = [asyncio.create_task(db.run(partial(account, uin))) for uin in range(20)]
+    while not all(other.get_stack() for other in others) or len(db._jobs) < 20:
+        await asyncio.sleep(0)
+    go_on.set()
+    await first
+    assert await asyncio.gather(*others) == list(range(20))
+    assert len(commits) == 2
+    assert len(await _names(db)) == 20
+
+
+async def test_one_that_fails_does_not_take_its_neighbours_along(db: Database) -> None:
+    def account(uin: int, conn: sa.Connection) -> int:
+        conn.execute(accounts.insert().values(uin=uin, created_ms=5))
+        if uin == 7:
+            raise ZeroDivisionError
+        return uin
+
+    same = 3  # breaks a rule of the database itself
+    uins = [*range(10), same]
+    done = await asyncio.gather(*(db.run(partial(account, uin)) for uin in uins), return_exceptions=True)
+    assert done[:7] == list(range(7))
+    assert isinstance(done[7], ZeroDivisionError)
+    assert done[8:10] == [8, 9]
+    assert isinstance(done[10], sa.exc.IntegrityError)
+    assert len(await _names(db)) == 9
+
+
+async def test_a_transaction_sees_the_context_of_its_caller(db: Database) -> None:
+    asked: ContextVar[str] = ContextVar("asked", default="nobody")
+
+    async def ask(name: str) -> str:
+        asked.set(name)
+        return await db.run(lambda _conn: asked.get())
+
+    assert await asyncio.gather(ask("amy"), ask("bob")) == ["amy", "bob"]
+
+
+async def test_a_transaction_inside_a_write_block_is_refused_instead_of_waiting_for_ever(db: Database) -> None:
+    async with db.write():
+        with pytest.raises(RuntimeError, match="inside"):
+            await db.run(lambda _conn: None)
+
+
+async def test_ask_reads_what_is_committed_and_cannot_write(db: Database) -> None:
+    await db.run(lambda conn: conn.execute(accounts.insert().values(uin=1, name="a", created_ms=5)))
+    assert await db.ask(lambda conn: conn.scalars(sa.select(accounts.c.name)).all()) == ["a"]
+    with pytest.raises((DatabaseUnavailable, sa.exc.DBAPIError)):
+        await db.ask(lambda conn: conn.execute(accounts.insert().values(uin=2, created_ms=5)))
+    assert await _names(db) == ["a"]
+
+
 async def test_rows_survive_closing_and_opening_again(database_url: str, clock: ManualClock) -> None:
     db = await Database.open(database_url, clock)
     await db.migrate()
@@ -151,6 +223,8 @@ async def test_a_file_locked_by_another_process_is_unavailable_and_then_works_ag
         with pytest.raises(DatabaseUnavailable):
             async with db.write():
                 pass
+        with pytest.raises(DatabaseUnavailable):
+            await db.run(lambda _conn: None)
     other.dispose()
     async with db.write() as conn:
         await conn.execute(accounts.insert().values(uin=1, created_ms=5))
@@ -175,5 +249,22 @@ async def test_a_cancelled_writer_leaves_all_or_nothing_and_the_next_one_works(d
     await write_two(1000)
     async with db.read() as conn:
         found = set(await conn.scalars(sa.select(accounts.c.uin)))
+    assert {2000, 2001} <= found
+    assert all(uin ^ 1 in found for uin in found)
+
+
+async def test_a_caller_of_run_that_is_cancelled_leaves_all_or_nothing(db: Database) -> None:
+    def write_two(number: int, conn: sa.Connection) -> None:
+        conn.execute(accounts.insert().values(uin=2 * number, created_ms=0))
+        conn.execute(accounts.insert().values(uin=2 * number + 1, created_ms=0))
+
+    for turns in range(20):
+        caller = asyncio.create_task(db.run(partial(write_two, turns)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+    await db.run(partial(write_two, 1000))
+    found = set(await db.ask(lambda conn: conn.scalars(sa.select(accounts.c.uin)).all()))
     assert {2000, 2001} <= found
     assert all(uin ^ 1 in found for uin in found)

@@ -28,14 +28,20 @@ async def _life(db: Database, room_id: str = "class") -> int:
     """One life of a room with one user, a picture that changes its size, a sample and a minute."""
     at_ms = db.clock.now_ms()
     async with db.write() as conn:
-        life = await facts.open_room(
-            conn, sdk_app_id=APP, room_type="s", room_id=room_id, creator="amy", at_ms=at_ms
+        life = await conn.run_sync(
+            facts.open_room, sdk_app_id=APP, room_type="s", room_id=room_id, creator="amy", at_ms=at_ms
         )
-        stay = await facts.begin_stay(
-            conn, sdk_app_id=APP, life=life.id, user_id="amy", at_ms=at_ms, role=20, device_type="WHIP"
+        stay = await conn.run_sync(
+            facts.begin_stay,
+            sdk_app_id=APP,
+            life=life.id,
+            user_id="amy",
+            at_ms=at_ms,
+            role=20,
+            device_type="WHIP",
         )
-        track = await facts.begin_track(
-            conn,
+        track = await conn.run_sync(
+            facts.begin_track,
             sdk_app_id=APP,
             life=life.id,
             user_id="amy",
@@ -45,16 +51,16 @@ async def _life(db: Database, room_id: str = "class") -> int:
             stay_id=stay,
         )
         for width in (640, 1280):
-            await facts.size_track(
-                conn, sdk_app_id=APP, track=track, width=width, height=360, at_ms=at_ms + width
+            await conn.run_sync(
+                facts.size_track, sdk_app_id=APP, track=track, width=width, height=360, at_ms=at_ms + width
             )
-        await facts.note_user_event(
-            conn, sdk_app_id=APP, life=life.id, user_id="amy", event_id=32788, at_ms=at_ms
+        await conn.run_sync(
+            facts.note_user_event, sdk_app_id=APP, life=life.id, user_id="amy", event_id=32788, at_ms=at_ms
         )
         sample = {"sdk_app_id": APP, "room_life": life.id, "user_id": "amy", "kind": "video", "at_ms": at_ms}
-        await facts.add_quality(conn, [sample, {**sample, "at_ms": at_ms + 5000}])
-        await facts.add_minutes(
-            conn,
+        await conn.run_sync(facts.add_quality, [sample, {**sample, "at_ms": at_ms + 5000}])
+        await conn.run_sync(
+            facts.add_minutes,
             [
                 {
                     "sdk_app_id": APP,
@@ -65,11 +71,11 @@ async def _life(db: Database, room_id: str = "class") -> int:
                 }
             ],
         )
-        await facts.end_track(conn, track, at_ms=at_ms + 1000, cause="closed")
-        await facts.end_track(conn, track, at_ms=at_ms + 2000, cause="lost")
-        await facts.end_stay(conn, stay, at_ms=at_ms + 3000, reason=1)
-        await facts.end_stay(conn, stay, at_ms=at_ms + 4000, reason=2)
-        await facts.close_room(conn, life.id, at_ms=at_ms + 5000, cause="emptied")
+        await conn.run_sync(facts.end_track, track, at_ms=at_ms + 1000, cause="closed")
+        await conn.run_sync(facts.end_track, track, at_ms=at_ms + 2000, cause="lost")
+        await conn.run_sync(facts.end_stay, stay, at_ms=at_ms + 3000, reason=1)
+        await conn.run_sync(facts.end_stay, stay, at_ms=at_ms + 4000, reason=2)
+        await conn.run_sync(facts.close_room, life.id, at_ms=at_ms + 5000, cause="emptied")
     return life.id
 
 
@@ -102,13 +108,17 @@ async def test_a_life_with_all_that_happened(db: Database, clock: ManualClock) -
 async def test_a_room_is_open_once_at_a_time(db: Database) -> None:
     async def open_room() -> None:
         async with db.write() as conn:
-            await facts.open_room(conn, sdk_app_id=APP, room_type="s", room_id="r", creator="a", at_ms=1)
+            await conn.run_sync(
+                facts.open_room, sdk_app_id=APP, room_type="s", room_id="r", creator="a", at_ms=1
+            )
 
     await open_room()
     with pytest.raises(sa.exc.IntegrityError):
         await open_room()
     async with db.write() as conn:
-        await facts.close_room(conn, (await conn.scalars(sa.select(rooms.c.id))).one(), at_ms=2, cause="x")
+        await conn.run_sync(
+            facts.close_room, (await conn.scalars(sa.select(rooms.c.id))).one(), at_ms=2, cause="x"
+        )
     await open_room()
     assert len(await _all(db, rooms)) == 2
 
@@ -120,7 +130,7 @@ async def test_facts_are_kept_fifteen_days_and_minutes_ninety_three(db: Database
 
     async def prune() -> None:
         async with db.write() as conn:
-            await facts.prune(conn, clock.now_ms())
+            await conn.run_sync(facts.prune, clock.now_ms())
 
     await prune()
     assert len(await _all(db, rooms)) == 2  # closed 5 s after it was opened: not yet 15 days ago

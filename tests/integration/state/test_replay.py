@@ -18,7 +18,7 @@ async def _act(db: Database, key: str, **result: object) -> None:
     token = replay.current.set(Replay(key, "CreateCloudRecording", db.clock.now_ms(), 7))
     try:
         async with db.write() as conn:
-            await remember(conn, **result)
+            await conn.run_sync(remember, **result)
     finally:
         replay.current.reset(token)
 
@@ -39,7 +39,7 @@ async def test_a_failed_action_leaves_no_answer(db: Database) -> None:
     async def fail() -> None:
         async with db.write() as conn:
             token = replay.current.set(Replay("k", "A", db.clock.now_ms()))
-            await remember(conn, task_id="T")
+            await conn.run_sync(remember, task_id="T")
             replay.current.reset(token)
             raise ZeroDivisionError
 
@@ -50,7 +50,7 @@ async def test_a_failed_action_leaves_no_answer(db: Database) -> None:
 
 async def test_outside_a_request_nothing_is_stored(db: Database) -> None:
     async with db.write() as conn:
-        await remember(conn, task_id="T")
+        await conn.run_sync(remember, task_id="T")
     async with db.read() as conn:
         assert await conn.scalar(sa.select(sa.func.count()).select_from(replays)) == 0
 
@@ -61,7 +61,7 @@ async def test_expired_answers_are_pruned(db: Database, clock: ManualClock) -> N
     await _act(db, "new")
     await clock.advance(300)
     async with db.write() as conn:
-        await replay.prune(conn, clock.now_ms())
+        await conn.run_sync(replay.prune, clock.now_ms())
     async with db.read() as conn:
         assert list(await conn.scalars(sa.select(replays.c.key))) == ["new"]
 

@@ -20,11 +20,16 @@ APP = 1400000001
 async def _track(db: Database, core_track: int, kind: str, boot_id: str = "boot") -> int:
     db.set_origin("node", boot_id)
     async with db.write() as conn:
-        life = await facts.open_room(
-            conn, sdk_app_id=APP, room_type="s", room_id=f"r{core_track}{boot_id}", creator="a", at_ms=1
+        life = await conn.run_sync(
+            facts.open_room,
+            sdk_app_id=APP,
+            room_type="s",
+            room_id=f"r{core_track}{boot_id}",
+            creator="a",
+            at_ms=1,
         )
-        return await facts.begin_track(
-            conn,
+        return await conn.run_sync(
+            facts.begin_track,
             sdk_app_id=APP,
             life=life.id,
             user_id="amy",
@@ -53,7 +58,9 @@ async def test_five_seconds_are_one_row_per_track(db: Database, clock: ManualClo
     await _track(db, 1, "audio", "an earlier boot")  # the same number, another life of the server
     async with db.write() as conn:
         for width in (640, 1280):
-            await facts.size_track(conn, sdk_app_id=APP, track=picture, width=width, height=360, at_ms=1)
+            await conn.run_sync(
+                facts.size_track, sdk_app_id=APP, track=picture, width=width, height=360, at_ms=1
+            )
     assert sound != picture
     sampler = QualitySampler(db, clock, "boot")
     running = asyncio.create_task(sampler.run())
@@ -90,8 +97,8 @@ def test_usage_classes(pixels: int, name: str) -> None:
 async def test_a_piece_is_metered_by_its_media_time_and_class(db: Database) -> None:
     async with db.write() as conn:
         for width in (0, 1920):
-            await facts.meter_piece(
-                conn,
+            await conn.run_sync(
+                facts.meter_piece,
                 sdk_app_id=APP,
                 task_id="T",
                 room_type="s",

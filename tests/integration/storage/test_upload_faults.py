@@ -88,7 +88,7 @@ class Job:
         """Move the clock to the next try, but never while something is on its way; or wait for a commit."""
         clock, queue = self.server.clock, self.server.recording._uploads
         waiting = asyncio.ensure_future(
-            clock.until(lambda: queue.in_flight == 0 and (clock.next_wake_s() or LONG_S) < LONG_S)
+            self.server.when(lambda: queue.in_flight == 0 and (clock.next_wake_s() or LONG_S) < LONG_S)
         )
         committed = asyncio.ensure_future(self.server._committed.wait())
         try:

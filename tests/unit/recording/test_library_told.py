@@ -84,7 +84,7 @@ async def test_an_mp4_is_entered_told_and_linked(server: Stage, clock: ManualClo
     assert (url.scheme, url.netloc, url.path) == ("https", "rooms.example", f"/media/{file_id}/{BASE}.mp4")
     assert int(parse_qs(url.query)["exp"][0]) == clock.now_ms() // 1000 + int(LINK_S)
     assert in_library(server, task_id) == {f"{BASE}.mp4"}
-    assert not (server.spool / task_id).exists()
+    await server.dropped(task_id)
     assert (await server.recording.describe(server.sdk_app_id, task_id)).files == ()
 
 
@@ -130,7 +130,7 @@ async def test_stored_pieces_stay_in_the_spool_until_the_last_event(server: Stag
     assert len(list((server.spool / task_id / "pieces").iterdir())) == 2
     worker.finish(await worker.told(Finalise))
     await server.event(312)
-    assert not (server.spool / task_id).exists()
+    await server.dropped(task_id)
 
 
 async def test_a_task_without_media_ends_with_312_alone(server: Stage) -> None:

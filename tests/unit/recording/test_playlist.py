@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roomtape.recording.playlist import PlaylistHead, Segment, render
+from roomtape.recording.playlist import Body, PlaylistHead, Segment, render
 
 HEAD = PlaylistHead(
     user="amy",
@@ -129,3 +129,14 @@ def test_without_a_mark_each_segment_begins_where_the_one_before_ended(
     for k, (start, length) in enumerate(zip(starts, lengths, strict=True)):
         if k + 1 < len(starts) and not segments[k + 1].discontinuity:
             assert start + length == starts[k + 1]
+
+
+@given(st.lists(st.tuples(st.integers(1, 70_000), st.booleans()), min_size=1, max_size=12))
+def test_a_playlist_that_grew_says_what_one_made_at_once_says(rows: list[tuple[int, bool]]) -> None:
+    body = Body()
+    segments: list[Segment] = []
+    for number, (length_ms, mark) in enumerate(rows):
+        segments.append(segment(number, number * 10_000, length_ms, mark=mark))
+        body.add(segments[-1])
+        assert body.render(HEAD, ended=False) == render(HEAD, segments, ended=False)
+        assert body.count == len(segments)

@@ -93,7 +93,7 @@ async def test_a_recording_from_create_to_its_last_event(server: Stage) -> None:
     text = stored[playlist].decode()
     assert text.index("amy_main_audio_0000.ts") < text.index("amy_main_audio_0001.ts")
     assert text.endswith("#EXT-X-ENDLIST\n")
-    assert not (server.spool / task_id).exists()
+    await server.dropped(task_id)
 
 
 async def test_r_task_4_what_events_tell_is_what_describe_answers(server: Stage) -> None:
