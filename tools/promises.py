@@ -167,7 +167,7 @@ def tests() -> Iterator[tuple[str, str]]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _PYTHON.match(node.name):
                 yield str(path.relative_to(ROOT)), node.name
-    for path in sorted((ROOT / "crates").glob("*/tests/*.rs")):
+    for path in sorted((ROOT / "crates").glob("*/tests/**/*.rs")):
         for name in _RUST.findall(path.read_text()):
             yield str(path.relative_to(ROOT)), name
 
