@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod amf;
+mod capture;
 pub mod chunk;
+mod gop;
 pub mod publisher;
 pub mod session;
 pub mod tags;

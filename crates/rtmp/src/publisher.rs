@@ -1,22 +1,18 @@
 //! An accepted publisher: its frames become tracks of its room, with capture times, a GOP cache
 //! and an end when it falls silent. Pure: time is an argument.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use roomtape_media::aac::AudioConfig;
 use roomtape_media::{flags, Codec, Frame, Kind, StopCause, TapInput, TrackId, TrackInfo};
 
+use crate::capture::{CaptureClock, SETTLE_NS};
+use crate::gop::GopCache;
 use crate::tags::{Media, Sample};
 
 const MS: i64 = 1_000_000;
 /// Ticks per second of RTMP time.
 const TIME_BASE: u32 = 1000;
-/// The GOP cache never holds more; a publisher with longer GOPs has its first pictures late.
-const CACHE_BYTES: usize = 32 << 20;
-const CACHE_NS: i64 = 20_000 * MS;
-/// Sound kept from before the key frame (or of a publisher without a picture).
-const CACHE_SOUND_NS: i64 = 400 * MS;
 /// Who says when nothing older will come stays this far behind now.
 const LAG_NS: i64 = 300 * MS;
 /// A track this far behind the other has paused; it does not hold the room up.
@@ -86,8 +82,7 @@ pub struct Publisher {
     size: Option<(u32, u32)>,
     blocked_audio: bool,
     blocked_video: bool,
-    cache: VecDeque<(Kind, Frame)>,
-    cache_bytes: usize,
+    cache: GopCache,
     demanded: bool,
     heard_ns: i64,
     out: Vec<Out>,
@@ -117,8 +112,7 @@ impl Publisher {
             size: None,
             blocked_audio: false,
             blocked_video: false,
-            cache: VecDeque::new(),
-            cache_bytes: 0,
+            cache: GopCache::default(),
             demanded,
             heard_ns: now,
             out: Vec::new(),
@@ -172,7 +166,7 @@ impl Publisher {
             self.tell_size();
         }
         if sample.key {
-            self.new_gop(capture_ns);
+            self.cache.begin(capture_ns);
         }
         self.frame(now, Kind::Video, capture_ns, sample);
     }
@@ -188,9 +182,7 @@ impl Publisher {
             self.start(Kind::Audio, info);
         }
         if self.video.is_none() {
-            self.drop_cached(|kind, f| {
-                kind == Kind::Audio && f.capture_ns < capture_ns - CACHE_SOUND_NS
-            });
+            self.cache.shorten_sound(capture_ns);
         }
         self.frame(now, Kind::Audio, capture_ns, sample);
     }
@@ -237,7 +229,7 @@ impl Publisher {
     }
 
     fn tap(&mut self, input: TapInput) {
-        if self.clock.settled {
+        if self.clock.is_settled() {
             self.out.push(Out::Tap(input));
         } else {
             self.held.push(input);
@@ -251,9 +243,7 @@ impl Publisher {
             live.info.started_ns += shift;
             live.last_capture_ns += shift;
         }
-        for (_, frame) in &mut self.cache {
-            frame.capture_ns += shift;
-        }
+        self.cache.shift(shift);
         for mut input in std::mem::take(&mut self.held) {
             match &mut input {
                 TapInput::Start(info) | TapInput::Config(info) => info.started_ns += shift,
@@ -301,9 +291,7 @@ impl Publisher {
         if demanded {
             self.tap(TapInput::Frame(frame.clone()));
         }
-        self.cache_bytes += frame.data.len();
-        self.cache.push_back((kind, frame));
-        self.bound_cache(capture_ns);
+        self.cache.push(kind, frame);
     }
 
     fn configure(&mut self, config: AudioConfig, extradata: Vec<u8>) {
@@ -315,7 +303,7 @@ impl Publisher {
             let info = live.info.clone();
             self.tap(TapInput::Config(info));
             // What is cached belongs to the old one.
-            self.drop_cached(|kind, _| kind == Kind::Audio);
+            self.cache.forget(Kind::Audio);
         }
     }
 
@@ -338,45 +326,12 @@ impl Publisher {
         });
     }
 
-    // ---- the GOP cache -----------------------------------------------------------------------
-
-    fn new_gop(&mut self, key_capture_ns: i64) {
-        self.drop_cached(|kind, f| {
-            kind != Kind::Audio || f.capture_ns < key_capture_ns - CACHE_SOUND_NS
-        });
-    }
-
-    fn drop_cached(&mut self, gone: impl Fn(Kind, &Frame) -> bool) {
-        self.cache.retain(|(kind, frame)| !gone(*kind, frame));
-        self.cache_bytes = self.cache.iter().map(|(_, f)| f.data.len()).sum();
-    }
-
-    fn bound_cache(&mut self, now_capture_ns: i64) {
-        let old = self
-            .cache
-            .front()
-            .is_some_and(|(_, f)| now_capture_ns - f.capture_ns > CACHE_NS);
-        if old || self.cache_bytes > CACHE_BYTES {
-            // Part of a GOP is of no use: its picture is gone until the next key frame.
-            self.new_gop(now_capture_ns);
-        }
-    }
-
     /// Whether somebody reads the room. When it begins, the cache is told first.
     pub fn demand(&mut self, on: bool) {
         if on && !self.demanded {
-            // A picture whose key frame was dropped could not be decoded.
-            let is_key =
-                |(kind, f): &(Kind, Frame)| *kind != Kind::Audio && f.flags & flags::KEY != 0;
-            let keyed = self.cache.iter().any(is_key);
-            let useful = self
-                .cache
-                .iter()
-                .filter(|(kind, _)| keyed || *kind == Kind::Audio);
-            let frames: Vec<Frame> = useful.map(|(_, f)| f.clone()).collect();
-            frames
-                .into_iter()
-                .for_each(|f| self.tap(TapInput::Frame(f)));
+            for frame in self.cache.replay() {
+                self.tap(TapInput::Frame(frame));
+            }
         }
         self.demanded = on;
     }
@@ -402,13 +357,13 @@ impl Publisher {
     }
 
     fn end(&mut self, kind: Kind, cause: StopCause) {
-        if self.slot(kind).is_some() && !self.clock.settled {
+        if self.slot(kind).is_some() && !self.clock.is_settled() {
             self.settle();
         }
         let Some(live) = self.slot(kind).take() else {
             return;
         };
-        self.drop_cached(|k, _| k == kind);
+        self.cache.forget(kind);
         let at_ns = live.last_capture_ns + live.step_ns;
         let track = live.info.id;
         if live.forwarded {
@@ -442,7 +397,7 @@ impl Publisher {
     pub fn watermark(&self, now: i64) -> Option<i64> {
         let lives = || self.audio.iter().chain(&self.video);
         let newest = lives().map(|l| l.last_capture_ns).max()?;
-        if !self.clock.settled {
+        if !self.clock.is_settled() {
             // What is held back may turn out to be older than it looks.
             return lives().map(|l| l.info.started_ns - SETTLE_NS).min();
         }
@@ -454,87 +409,6 @@ impl Publisher {
 
     pub fn totals(&self) -> impl Iterator<Item = Totals> + '_ {
         self.audio.iter().chain(&self.video).map(|l| l.totals)
-    }
-}
-
-/// Maps the sender's time to the server's: arrival minus timestamp, smallest of the last seconds,
-/// one filter for sound and picture, so that they never move against each other.
-#[derive(Debug, Default)]
-struct CaptureClock {
-    /// Smallest of this window and of the one before.
-    current: Option<i64>,
-    previous: Option<i64>,
-    window_from: i64,
-    /// In use; follows the smallest one.
-    offset: Option<i64>,
-    /// Until then the offset is that of the first arrival, and nothing was told by it.
-    settled: bool,
-    began: i64,
-    moved: i64,
-}
-
-/// Windows of the minimum filter: a sender's clock that is slow by 100 ppm moves 1.5 ms in one.
-const WINDOW_NS: i64 = 15_000 * MS;
-/// The first arrivals are late (connecting, starting coders): this long the best one is looked for
-/// before the first frame is placed.
-const SETTLE_NS: i64 = 1_000 * MS;
-/// Later the offset moves by at most 0.5 %, so that no player hears it,
-const SLEW_PER_MILLE: i64 = 5;
-/// unless it is off by so much that the sender must have been stopped.
-const JUMP_NS: i64 = 2_000 * MS;
-
-impl CaptureClock {
-    fn observe(&mut self, now: i64, dts_ms: i64) {
-        let seen = now - dts_ms * MS;
-        let Some(offset) = self.offset else {
-            *self = Self {
-                current: Some(seen),
-                previous: None,
-                window_from: now,
-                offset: Some(seen),
-                settled: false,
-                began: now,
-                moved: now,
-            };
-            return;
-        };
-        if now - self.window_from >= WINDOW_NS {
-            self.previous = self.current.take();
-            self.window_from = now;
-        }
-        self.current = Some(self.current.map_or(seen, |m| m.min(seen)));
-        if !self.settled {
-            return;
-        }
-        let error = self.best().unwrap_or(seen) - offset;
-        if error.abs() > JUMP_NS {
-            self.offset = Some(offset + error);
-        } else {
-            let step = (now - self.moved) * SLEW_PER_MILLE / 1000;
-            self.offset = Some(offset + error.clamp(-step, step));
-        }
-        self.moved = now;
-    }
-
-    fn best(&self) -> Option<i64> {
-        [self.current, self.previous].into_iter().flatten().min()
-    }
-
-    /// It is time to settle.
-    fn due(&self, now: i64) -> bool {
-        !self.settled && self.offset.is_some() && now - self.began >= SETTLE_NS
-    }
-
-    /// Takes the best offset so far; by how much it differs from the one used until now.
-    fn settle(&mut self) -> i64 {
-        self.settled = true;
-        let before = self.offset.unwrap_or(0);
-        self.offset = self.best();
-        self.offset.map_or(0, |now| now - before)
-    }
-
-    fn capture_ns(&self, ts_ms: i64) -> i64 {
-        ts_ms * MS + self.offset.unwrap_or(0)
     }
 }
 
@@ -835,28 +709,6 @@ mod tests {
                 "stop closed"
             ]
         );
-    }
-
-    #[test]
-    fn a_drifting_sender_is_followed_slowly() {
-        let mut clock = CaptureClock::default();
-        let mut last = i64::MIN;
-        clock.observe(0, 0);
-        clock.settle();
-        // The sender's clock is slow by 1 in 1000 for ten minutes: 600 ms in all.
-        for n in 0..15_000i64 {
-            let now = n * 40 * MS;
-            let dts = n * 40 - n * 40 / 1000;
-            clock.observe(now, dts);
-            let capture = clock.capture_ns(dts);
-            assert!(capture > last, "never back");
-            assert!(
-                now - capture < 40 * MS,
-                "{} ms behind",
-                (now - capture) / MS
-            );
-            last = capture;
-        }
     }
 
     #[test]
