@@ -1,13 +1,14 @@
 """What bad networks and wrong clocks leave of 13 s of sound and picture: the table of docs/reliability.md.
 
-    python -m bench.network
+    python -m bench.network [SCENE ...]
 
-All scenes of tests/integration/network/scenes.py at once in one recorded room; one line each.
+The scenes of tests/integration/network/scenes.py (all of them) at once in one recorded room; one line each.
 """
 
 from __future__ import annotations
 
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -27,13 +28,15 @@ def line(seen: Recorded, seed: int) -> str:
 
 
 def main() -> None:
+    names = sys.argv[1:] or list(SCENES)
     subprocess.run(["cargo", "build", "--release", "-q", "-p", "roomtape-bots"], cwd=REPO, check=True)
     print(circumstances(REPO))
     print("| scene | seed | lost, % | sent | stored, % | shown right, % | sound after picture, ms: least | median | most |")
     print("|---|---|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory(prefix="rt") as folder, brewed(Path(folder)) as seen:
+    with tempfile.TemporaryDirectory(prefix="rt") as folder, brewed(Path(folder), names) as seen:
         for n, user in enumerate(SCENES):
-            print(line(seen[user], SEED + n))
+            if user in names:
+                print(line(seen[user], SEED + n))
 
 
 if __name__ == "__main__":

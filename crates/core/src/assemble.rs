@@ -110,11 +110,11 @@ impl Assembler {
         now: Instant,
     ) -> Round {
         let mut round = Round::default();
-        let settled = clock.has_report() && age >= SETTLE;
+        let now_ns = base.ns(now);
+        let settled = clock.is_known(now_ns) && age >= SETTLE;
         if !settled && age < REPORT_PATIENCE {
             return round;
         }
-        let now_ns = base.ns(now);
         if !self.held.is_empty() {
             // What was learnt until now is taken as it is.
             clock.capture_ns(peer, 0, now_ns);

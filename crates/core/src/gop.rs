@@ -81,11 +81,6 @@ impl GopCache {
         }
     }
 
-    /// What is kept, in order of arrival.
-    pub fn packets(&self) -> impl Iterator<Item = &SourcePacket> {
-        self.packets.iter()
-    }
-
     /// What is kept, in order of the sequence.
     pub fn in_order(&self) -> Vec<SourcePacket> {
         let mut all: Vec<SourcePacket> = self.packets.iter().cloned().collect();

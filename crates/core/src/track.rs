@@ -104,7 +104,7 @@ impl Track {
             rate,
             cache: GopCache::new(!picture),
             rebase: Rebase::new(rate),
-            clock: TrackClock::new(rate),
+            clock: TrackClock::new(rate, picture),
             assembler: None,
             keyframe: KeyframeDemand::default(),
             size: None,

@@ -104,7 +104,7 @@ fn r_key_1_a_key_frame_is_asked_for_at_once_and_twice_a_second_until_it_comes() 
     let amy = w.publish("amy");
     w.connect(amy);
     w.picture(amy, true, 1);
-    w.run(50 * MS);
+    w.run(100 * MS);
     let track = w.started()[0].id;
     let asked = w.now;
     for _ in 0..20 {
@@ -189,7 +189,7 @@ fn a_second_session_of_the_same_seat_ends_the_first() {
     assert_eq!(w.events.iter().filter(replaced).count(), 2);
     assert!(w.clients[first].closed, "it was told goodbye");
     w.picture(aux, true, 1);
-    w.run(50 * MS);
+    w.run(100 * MS);
     assert_eq!(w.started().last().unwrap().kind, Kind::Aux);
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,8 +17,8 @@ LINGER_MS = 1000  # what was lost at the very end can still be asked for
 
 
 @contextmanager
-def brewed(work: Path) -> Iterator[dict[str, Recorded]]:
-    """Publish all scenes at once into one recorded room; what became of each."""
+def brewed(work: Path, names: Collection[str] = SCENES) -> Iterator[dict[str, Recorded]]:
+    """Publish these scenes (all of them) at once into one recorded room; what became of each."""
     media = Media(work)
     callbacks = CallbackReceiver()
     publishers: dict[str, BotPublisher] = {}
@@ -27,18 +27,18 @@ def brewed(work: Path) -> Iterator[dict[str, Recorded]]:
         with start_stack(work / "data") as stack:
             stack.set_callbacks(callbacks.url)
             for n, (user, scene) in enumerate(SCENES.items()):
-                if scene.link is not None:
+                if user in names and scene.link is not None:
                     links[user] = Link(stack.dev["webrtc_addr"], seed=SEED + n, **scene.link)
             task = stack.create_recording(ROOM, OutputFormat=1, AvMerge=1)
             callbacks.wait(301, task_id=task)
-            for user, scene in SCENES.items():
-                publishers[user] = publish(stack, user, scene, links.get(user), media)
+            for user in names:
+                publishers[user] = publish(stack, user, SCENES[user], links.get(user), media)
             sent = {user: publisher.finish() for user, publisher in publishers.items()}
             counts = {user: link.end() for user, link in links.items()}
             stack.delete(task)
             callbacks.wait(310, task_id=task, timeout_s=60)
             files = sorted(stack.bucket(task).iterdir())
-            yield {user: recorded(user, sent[user], counts.get(user), files) for user in SCENES}
+            yield {user: recorded(user, sent[user], counts.get(user), files) for user in names}
     finally:
         callbacks.close()
         for publisher in publishers.values():

@@ -19,14 +19,13 @@ def test_r_sync_1_sound_and_picture_stay_together(storm: dict[str, Recorded], us
     assert all(-EARLY_S <= offset <= LATE_S for offset in offsets), offsets
 
 
-@pytest.mark.soak  # on a busy machine the sound is sometimes half a second off for good: docs/reliability.md
 def test_r_sync_1_reports_that_are_all_wrong_are_given_up(storm: dict[str, Recorded]) -> None:
-    # Two reports that differ from the one believed are needed, a second apart: sound is right after 4 s.
+    # What is wrong by less than 100 ms is found out with the second report, 5 s after the first.
     seen = storm["zeroreports"].measured
-    late = [beep for beep in seen.beeps_s if beep > 5]
+    late = [beep for beep in seen.beeps_s if beep > 7]
     nearest = [min((beep - flash for flash in seen.flashes_s), key=abs) for beep in late]
     offsets = [offset for offset in nearest if abs(offset) < 0.5]  # the call may end between flash and beep
-    assert len(offsets) >= LONG_S - 7
+    assert len(offsets) >= LONG_S - 9
     for offset in offsets:
         assert -EARLY_S <= offset <= LATE_S
 

@@ -110,9 +110,16 @@ impl Lane {
         let Some(known) = self.tracks.get_mut(&track) else {
             return;
         };
+        let jumps = known.rebase.jumps;
+        let rtp = known.rebase.packet(seq, raw, now_ns);
+        if known.rebase.jumps != jumps {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                known.clock.led_on(&mut peer.clock, now_ns);
+            }
+        }
         let packet = SourcePacket {
             seq,
-            rtp: known.rebase.packet(seq, raw, now_ns),
+            rtp,
             marker: packet.header.marker,
             orientation: packet.header.ext_vals.video_orientation,
             payload: packet.payload,
@@ -248,17 +255,8 @@ impl Lane {
             return;
         };
         let extended = track.rebase.report(rtp);
-        track.clock.sender_report(&mut peer.clock, ntp, extended);
-        // What came before the report says as much about the way through the network.
-        let first: Vec<(i64, Instant)> = if !peer.clock.is_known() {
-            track.cache.packets().map(|p| (p.rtp, p.arrival)).collect()
-        } else {
-            Vec::new()
-        };
-        for (rtp, arrival) in first {
-            let arrival_ns = self.config.base.ns(arrival).min(now_ns);
-            track.clock.arrived(&mut peer.clock, rtp, arrival_ns);
-        }
+        let clock = &mut peer.clock;
+        track.clock.sender_report(clock, ntp, extended, now_ns);
         self.release_frames(now, id);
     }
 
@@ -385,7 +383,7 @@ impl Lane {
                 self.tap(TapInput::Frame(frame));
             }
         }
-        let Some(track) = self.tracks.remove(&id) else {
+        let Some(mut track) = self.tracks.remove(&id) else {
             return;
         };
         let at_ns = self.config.base.ns(now);
@@ -397,6 +395,9 @@ impl Lane {
                 .and_then(|p| p.incoming.get_mut(&ssrc))
             {
                 incoming.track = None;
+            }
+            if let Some(peer) = self.peers.get_mut(&peer) {
+                track.clock.end(&mut peer.clock);
             }
             self.tap(TapInput::Stop {
                 track: id,

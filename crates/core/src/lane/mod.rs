@@ -28,6 +28,7 @@ use roomtape_media::{
 
 use crate::clock::ClockBase;
 use crate::peer::{Death, Peer, Seat, State};
+use crate::prelude::Prelude;
 use crate::track::{Track, TrackStats};
 use crate::{stun, PeerId};
 
@@ -188,6 +189,8 @@ pub struct Lane {
     second_at: Instant,
     transmits: Vec<str0m::net::Transmit>,
     events: Vec<str0m::Event>,
+    /// Of publishers whose first packets have not come yet, or wait.
+    preludes: FxHashMap<PeerId, Prelude>,
 }
 
 impl Lane {
@@ -221,6 +224,7 @@ impl Lane {
             second_at: now,
             transmits: Vec::new(),
             events: Vec::new(),
+            preludes: FxHashMap::default(),
         })
     }
 
@@ -240,6 +244,24 @@ impl Lane {
         let Some(&id) = id else {
             return;
         };
+        if !self.preludes.is_empty() && protocol == Protocol::Udp {
+            if let Some(prelude) = self.preludes.get_mut(&id) {
+                if prelude.takes(now, source, datagram) {
+                    return;
+                }
+            }
+        }
+        self.receive(now, id, protocol, source, datagram);
+    }
+
+    fn receive(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        protocol: Protocol,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) {
         let local = match protocol {
             Protocol::Udp => &self.config.udp,
             _ => &self.config.tcp,
@@ -487,6 +509,7 @@ impl Lane {
             return;
         };
         self.stop_tracks_of(now, id, cause);
+        self.preludes.remove(&id);
         let Some(peer) = self.peers.remove(&id) else {
             return;
         };

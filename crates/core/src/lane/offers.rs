@@ -16,6 +16,7 @@ use super::{Lane, PeerKind};
 use crate::clock::PeerClock;
 use crate::forward::Rebase;
 use crate::peer::{Peer, Seat, Slot, State, Watch};
+use crate::prelude::Prelude;
 use crate::sdp::{fragment_of_answer, Fragment, Offer, OfferError, Role};
 use crate::{limits, PeerId, PEER_BITS};
 
@@ -115,6 +116,9 @@ impl Lane {
             sabotaged: false,
         };
         self.peers.insert(id, peer);
+        if role == Role::Publish {
+            self.preludes.insert(id, Prelude::default());
+        }
         self.rooms.entry(room).or_default().peers.push(id);
         self.learn_ufrag(id);
         self.schedule(now, id);
