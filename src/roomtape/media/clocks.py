@@ -11,10 +11,11 @@ Both are plain state: `state()` is JSON, and a map restored from it goes on exac
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
 
-from roomtape.media.frames import NS
+from roomtape.media.frames import NS, PREROLL, TapFrame
 
 LATE_S = 0.5  # sound this much later than its pts says was not sent in time: what is missing is silence
 EARLY_S = 1.0  # and this much earlier: its pts jumped
@@ -23,6 +24,7 @@ END_SLEW_S = 0.001  # ... and stops here
 SMOOTHING = 0.05  # per packet, 0.4 s for 20 ms packets: reports jitter, clocks do not
 SOUND_SLEW = 0.005
 PICTURE_SLEW = 0.05
+KEPT_SLEW = 0.0005  # sound that is kept as it came can only be relabelled
 HISTORY_S = 0.6  # what a restarted decoder and coder may be fed again (TAPE: 400 ms of sound are kept)
 PICTURE_HZ = 90_000
 NEVER = -(1 << 62)
@@ -102,10 +104,22 @@ class SoundClock:
         return round(self.error * NS / self.rate)
 
     def state(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            "rate": self.rate,
+            "tick_den": self.tick_den,
+            "last_pts": self.last_pts,
+            "since": self.since,
+            "end": self.end,
+            "error": self.error,
+            "slewing": self.slewing,
+            "most": self.most,
+            "credit": self.credit,
+            "marks": [list(mark) for mark in self.marks],
+            "resyncs": self.resyncs,
+        }
 
     @classmethod
-    def restore(cls, state: dict[str, Any]) -> SoundClock:
+    def restore(cls, state: dict[str, Any]) -> Self:
         return cls(**state)
 
     def _trim(self, pts: int, length: int, skip: int) -> Placed | None:
@@ -158,6 +172,53 @@ class SoundClock:
 
 
 @dataclass(slots=True)
+class KeptSoundClock(SoundClock):
+    """The clock of sound that is kept as it came: nothing of it is decoded again, so nothing is recalled."""
+
+    most: float = KEPT_SLEW
+
+    def run(self, frames: Sequence[TapFrame], first: int, length: int, task0_ns: int) -> list[int]:
+        """The positions of frames of `length` samples from index `first` on that follow without a seam.
+
+        What `place` would say of them, one after the other. The frame after them, if there is one, is for
+        `place`. `task0_ns`: the monotonic instant of task time 0.
+        """
+        if self.last_pts is None or self.since != length:
+            return []
+        last_pts, rate, den, tolerance = self.last_pts, self.rate, self.tick_den, self._tolerance()
+        late, early, allowed = LATE_S * rate, -EARLY_S * rate, max(1.0, length * self.most)
+        end, smoothed, slewing, credit = self.end, self.error, self.slewing, self.credit
+        places = []
+        for frame in frames[first:] if first else frames:
+            pts = frame.pts
+            error = (frame.capture_ns - task0_ns) * rate // NS - end
+            if (
+                error > late
+                or error < early
+                or abs((pts - last_pts) * rate // den - length) > tolerance
+                or frame.flags & PREROLL
+            ):
+                break
+            smoothed += (error - smoothed) * SMOOTHING
+            last_pts = pts
+            places.append(end)
+            end += length
+            off = abs(smoothed) / rate
+            slewing = off > (END_SLEW_S if slewing else BEGIN_SLEW_S)
+            if slewing:
+                credit = min(credit + length * self.most, allowed)
+                step = int(credit) if off > 4 * BEGIN_SLEW_S else min(1, int(credit))
+                credit -= step
+                end += step if smoothed > 0 else -step
+        self.end, self.error, self.last_pts = end, smoothed, last_pts
+        self.slewing, self.credit = slewing, credit
+        return places
+
+    def _mark(self, pts: int, pos: int) -> None:
+        pass
+
+
+@dataclass(slots=True)
 class PictureClock:
     """Positions of one picture track in 1/90000 s of task time, always rising in dts."""
 
@@ -174,38 +235,54 @@ class PictureClock:
 
         `sound_error_ns`: capture minus position of the sound; the picture takes the same error.
         """
-        pts90, dts90 = self._hz90(pts), self._hz90(dts)
-        target = (capture_ns - sound_error_ns) * PICTURE_HZ // NS
-        if self.offset is None:
-            self.offset = target - pts90
-        error = target - (pts90 + self.offset)
-        if abs(error) > EARLY_S * PICTURE_HZ:
-            self.resyncs += 1
-            self.offset += error
-        else:
-            self.offset += self._step(error, max(0, dts90 - self.last_in))
-        self.error = target - (pts90 + self.offset)
-        self.last_in = dts90
-        out = dts90 + self.offset
-        if self.last_out is not None:
-            out = max(out, self.last_out + 1)
-        self.last_out = out
-        return max(pts90 + self.offset, out), out
+        (place,) = self.place_all([(pts, dts, capture_ns)], sound_error_ns)
+        return place
+
+    def place_all(
+        self, times: Iterable[tuple[int, int, int]], sound_error_ns: int = 0
+    ) -> list[tuple[int, int]]:
+        """`place` for one (pts, dts, capture_ns) after another."""
+        den, offset, last_in, last_out = self.tick_den, self.offset, self.last_in, self.last_out
+        error, slewing, jump = self.error, self.slewing, EARLY_S * PICTURE_HZ
+        places = []
+        for pts, dts, capture_ns in times:
+            pts90, dts90 = pts * PICTURE_HZ // den, dts * PICTURE_HZ // den
+            target = (capture_ns - sound_error_ns) * PICTURE_HZ // NS
+            if offset is None:
+                offset = target - pts90
+            error = target - pts90 - offset
+            off = abs(error)
+            if off > jump:
+                self.resyncs += 1
+                offset += error
+            else:
+                slewing = off / PICTURE_HZ > (END_SLEW_S if slewing else BEGIN_SLEW_S)
+                if slewing:
+                    step = min(off, int(max(0, dts90 - last_in) * PICTURE_SLEW))
+                    offset += step if error > 0 else -step
+            error = target - pts90 - offset
+            last_in = dts90
+            out = dts90 + offset
+            if last_out is not None and out <= last_out:
+                out = last_out + 1
+            last_out = out
+            pts90 += offset
+            places.append((pts90 if pts90 > out else out, out))
+        self.offset, self.last_in, self.last_out = offset, last_in, last_out
+        self.error, self.slewing = error, slewing
+        return places
 
     def state(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            "tick_den": self.tick_den,
+            "offset": self.offset,
+            "last_in": self.last_in,
+            "last_out": self.last_out,
+            "slewing": self.slewing,
+            "resyncs": self.resyncs,
+            "error": self.error,
+        }
 
     @classmethod
     def restore(cls, state: dict[str, Any]) -> PictureClock:
         return cls(**state)
-
-    def _step(self, error: int, elapsed: int) -> int:
-        off = abs(error) / PICTURE_HZ
-        self.slewing = off > (END_SLEW_S if self.slewing else BEGIN_SLEW_S)
-        if not self.slewing:
-            return 0
-        step = min(abs(error), int(elapsed * PICTURE_SLEW))
-        return step if error > 0 else -step
-
-    def _hz90(self, ticks: int) -> int:
-        return ticks * PICTURE_HZ // self.tick_den

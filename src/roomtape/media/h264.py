@@ -34,11 +34,13 @@ class Sps:
 
 def nals(access_unit: bytes) -> Iterator[bytes]:
     """The NAL units of an Annex B access unit, without start codes and trailing zeros."""
-    starts = [match.end() for match in _START.finditer(access_unit)]
-    for start, following in zip(starts, [*starts[1:], len(access_unit) + 3], strict=False):
-        nal = access_unit[start : following - 3].rstrip(b"\x00")
-        if nal:
+    start = -1
+    for match in _START.finditer(access_unit):
+        if start >= 0 and (nal := access_unit[start : match.start()].rstrip(b"\x00")):
             yield nal
+        start = match.end()
+    if start >= 0 and (nal := access_unit[start:].rstrip(b"\x00")):
+        yield nal
 
 
 def is_key(access_unit: bytes) -> bool:

@@ -141,11 +141,15 @@ class _Timed:
 
     def _place(self, frame: TapFrame, task0_ns: int, sound_error_ns: int) -> tuple[int, int]:
         assert self._clock is not None
-        if self.last is not None:
-            self._clock.last_out = max(self._clock.last_out or self.last, self.last)
+        self._join(self._clock)
         pts, dts = self._clock.place(frame.pts, frame.dts, frame.capture_ns - task0_ns, sound_error_ns)
         self.last = dts
         return pts, dts
+
+    def _join(self, clock: PictureClock) -> None:
+        """What comes now lies after all that was put out, whoever made it."""
+        if self.last is not None:
+            clock.last_out = max(clock.last_out or self.last, self.last)
 
     def _lengths(self, coded: list[Coded]) -> None:
         """A picture lasts until the next one; the last of a batch as long as the one before it."""
@@ -161,15 +165,32 @@ class KeptPicture(_Timed):
     how = "kept"
 
     def push(self, frames: list[TapFrame], task0_ns: int, sound_error_ns: int = 0) -> list[Coded]:
-        out: list[Coded] = []
-        for frame in frames:
-            if frame.flags & PREROLL or not self._wanted(frame):
-                continue
-            pts, dts = self._place(frame, task0_ns, sound_error_ns)
+        frames = self._from_key(frames)
+        if not frames:
+            return []
+        assert self._clock is not None
+        self._join(self._clock)
+        times = [(frame.pts, frame.dts, frame.capture_ns - task0_ns) for frame in frames]
+        places = self._clock.place_all(times, sound_error_ns)
+        self.last = places[-1][1]
+        out = []
+        for frame, (pts, dts) in zip(frames, places, strict=True):
             key = bool(frame.flags & KEY)
             out.append(Coded(pts, dts, 0, frame.data, key, key and self._resized(frame.data)))
         self._lengths(out)
         return out
+
+    def _from_key(self, frames: list[TapFrame]) -> list[TapFrame]:
+        """Those that are wanted: while a key frame is awaited, from the first one on."""
+        fresh = [frame for frame in frames if not frame.flags & PREROLL]
+        if self.awaits_key:
+            first = next((i for i, frame in enumerate(fresh) if frame.flags & KEY), len(fresh))
+            self._dropped += first
+            fresh = fresh[first:]
+        if fresh:
+            self.awaits_key = False
+            self._black_at = None
+        return fresh
 
     def flush(self) -> list[Coded]:
         return []

@@ -15,13 +15,12 @@ import av
 import numpy as np
 
 from roomtape.media.aac_coder import FRAME, AacCoder, GridPacket, silent_frame
-from roomtape.media.clocks import NEVER, SoundClock
+from roomtape.media.clocks import NEVER, KeptSoundClock, SoundClock
 from roomtape.media.frames import NS, PREROLL, Coded, Samples, TapFrame, Track
 
 DECODER_PREROLL = 3840  # samples at 48 kHz an Opus decoder needs to forget that it is new (80 ms)
 _PACKET_MS = 20  # rounding of a preroll up to whole packets
 _RECENT = 8 * FRAME  # what a coder may have to be fed again
-KEPT_SLEW = 0.0005  # AAC that is kept can only be relabelled
 _ROUNDING_S = 0.003  # two pts of a 1 ms time base
 
 
@@ -324,31 +323,45 @@ class KeptSound:
         self.rate = rate
         self.channels = channels
         self.end: int | None = None
-        self._clock: SoundClock | None = None
+        self._clock: KeptSoundClock | None = None
         self._late = 0
         self._floor = NEVER  # where the time line before this one ended
 
     def begin(self, track: Track, *, resume: bool = False) -> None:
         if self._clock is None or not resume:
-            self._clock = SoundClock(self.rate, track.time_base_den, most=KEPT_SLEW)
+            self._clock = KeptSoundClock(self.rate, track.time_base_den)
             self._clock.end = self._floor if self.end is None else self.end
 
     def push(self, frames: list[TapFrame], task0_ns: int) -> list[Coded]:
-        assert self._clock is not None
+        clock = self._clock
+        assert clock is not None
         out: list[Coded] = []
-        for frame in frames:
-            if frame.flags & PREROLL:
-                continue
-            capture = (frame.capture_ns - task0_ns) * self.rate // NS
-            placed = self._clock.place(frame.pts, FRAME, capture)
-            if placed is None or placed.skip > FRAME // 2:
-                self._late += 1
-                continue
-            pos = placed.pos if self.end is None else self._fill(out, placed.pos)
-            out.append(Coded(pos, pos, FRAME, frame.data, key=True))
-            self.end = pos + placed.length + placed.skip
-            self._clock.end = self.end
+        at = 0
+        while at < len(frames):
+            if self.end == clock.end:  # nothing was filled: what follows without a seam is placed at once
+                places = clock.run(frames, at, FRAME, task0_ns)
+                upto = at + len(places)
+                rows = zip(frames[at:upto], places, strict=True)
+                out += [Coded(pos, pos, FRAME, frame.data, True) for frame, pos in rows]
+                self.end, at = clock.end, upto
+            if at < len(frames):
+                self._push(out, frames[at], task0_ns)
+                at += 1
         return out
+
+    def _push(self, out: list[Coded], frame: TapFrame, task0_ns: int) -> None:
+        assert self._clock is not None
+        if frame.flags & PREROLL:
+            return
+        capture = (frame.capture_ns - task0_ns) * self.rate // NS
+        placed = self._clock.place(frame.pts, FRAME, capture)
+        if placed is None or placed.skip > FRAME // 2:
+            self._late += 1
+            return
+        pos = placed.pos if self.end is None else self._fill(out, placed.pos)
+        out.append(Coded(pos, pos, FRAME, frame.data, key=True))
+        self.end = pos + placed.length + placed.skip
+        self._clock.end = self.end
 
     def fill_to(self, pos: int) -> list[Coded]:
         out: list[Coded] = []
@@ -411,7 +424,7 @@ class KeptSound:
     def restore(cls, state: dict[str, Any]) -> KeptSound:
         self = cls(state["rate"], state["channels"])
         self.end, self._floor = state["end"], state["floor"]
-        self._clock = SoundClock.restore(state["clock"]) if state["clock"] else None
+        self._clock = KeptSoundClock.restore(state["clock"]) if state["clock"] else None
         return self
 
     def _fill(self, out: list[Coded], pos: int) -> int:

@@ -45,10 +45,6 @@ class Checkpoint(msgspec.Struct, kw_only=True, omit_defaults=True):
     done: list[int] = []  # tracks of this boot that were read to their end
     ended: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        built: dict[str, Any] = msgspec.to_builtins(self)
-        return built
-
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Checkpoint:
         """Raises msgspec.ValidationError for a checkpoint of another make."""

@@ -6,9 +6,14 @@ packet), to the bound if no key picture comes, and always to a packet that follo
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
+from operator import itemgetter
 from typing import NamedTuple
+
+_dts_ns = itemgetter(0)
 
 
 class Mark(NamedTuple):
@@ -26,13 +31,19 @@ class Cutter:
 
     piece_ns: int
     most_ns: int  # cut anyway
-    marks: list[Mark] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)  # rising
+    _holes: list[int] = field(default_factory=list)  # times of those that are discontinuities
 
-    def add(self, mark: Mark) -> None:
-        if self.marks and mark.dts_ns < self.marks[-1].dts_ns:
-            insort(self.marks, mark)
-        else:
-            self.marks.append(mark)
+    def add(self, marks: Iterable[Mark]) -> None:
+        """Packets that have been written, of any order."""
+        fresh = sorted(marks, key=_dts_ns)
+        if not fresh:
+            return
+        behind = bool(self.marks) and fresh[0].dts_ns < self.marks[-1].dts_ns
+        self.marks += fresh
+        if behind:
+            self.marks.sort(key=_dts_ns)
+        self._holes += [mark.dts_ns for mark in fresh if mark.discontinuity]
 
     @property
     def start_ns(self) -> int | None:
@@ -42,8 +53,11 @@ class Cutter:
     @property
     def begins_after_hole(self) -> bool:
         """Whether DISCONTINUITY stands before the open piece."""
-        start = self.start_ns
-        return any(mark.discontinuity for mark in self.marks if mark.dts_ns == start)
+        return self.start_ns in self._holes
+
+    def is_after_hole(self, at_ns: int) -> bool:
+        """Whether DISCONTINUITY stands before a piece that begins at `at_ns`."""
+        return at_ns in self._holes
 
     def next_cut(self, settled_ns: int | None, *, picture: bool) -> int | None:
         """Where the open piece ends, if that is certain.
@@ -54,8 +68,14 @@ class Cutter:
         if not self.marks:
             return None
         start = self.marks[0].dts_ns
-        has_picture = any(m.picture for m in self.marks if m.dts_ns < start + self.piece_ns)
-        for mark in self.marks:
+        least = start + min(self.piece_ns, self.most_ns)
+        hole = any(at_ns > start for at_ns in self._holes)
+        if not hole and self.marks[-1].dts_ns < least:
+            return None
+        before = takewhile(lambda m: m.dts_ns < start + self.piece_ns, self.marks)
+        has_picture = any(mark.picture for mark in before)
+        first = 0 if hole else bisect_left(self.marks, least, key=_dts_ns)
+        for mark in self.marks[first:]:
             if settled_ns is not None and mark.dts_ns > settled_ns:
                 return None
             if mark.dts_ns <= start:
@@ -74,4 +94,5 @@ class Cutter:
 
     def drop_before(self, at_ns: int) -> None:
         """The open piece begins at `at_ns` now."""
-        self.marks = [mark for mark in self.marks if mark.dts_ns >= at_ns]
+        self.marks = self.marks[bisect_left(self.marks, at_ns, key=_dts_ns) :]
+        self._holes = [hole_ns for hole_ns in self._holes if hole_ns >= at_ns]

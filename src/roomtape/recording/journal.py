@@ -22,10 +22,11 @@ import errno
 import os
 import struct
 import threading
-from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,9 @@ _ENTRY = struct.Struct("<IBIqqq")  # stream, flags, size, pts, dts, duration
 _COUNT = struct.Struct("<II")  # packets, bytes of the checkpoint
 _HEAD, _BATCH, _CUT, _END = 1, 2, 3, 4
 _NS = 1_000_000_000
+_FAR_NS = 1 << 80  # after every packet
+_PLACE = itemgetter(0, 1, 2)  # of a row: task time, stream, dts
+_Row = tuple[int, int, int, int, int, int, int, int]  # these, flags, pts, duration, offset and size
 _LIBC = ctypes.CDLL(None, use_errno=True)
 SYNC_TOGETHER = 16  # files; below, one fdatasync each is as cheap and does not wait for other writers
 
@@ -117,7 +121,7 @@ class _FileHead(msgspec.Struct, kw_only=True):
 
 
 class Entry(NamedTuple):
-    """Where a packet lies; the first two members are its place in the order of its stream."""
+    """A packet without its payload; `dts_ns` is task time."""
 
     dts_ns: int
     stream: int
@@ -125,9 +129,6 @@ class Entry(NamedTuple):
     pts: int
     dts: int
     duration: int
-    file: Path
-    offset: int
-    size: int
 
 
 def ticks_to_ns(ticks: int, time_base_den: int) -> int:
@@ -150,6 +151,16 @@ class Recovered:
 
 
 @dataclass(slots=True)
+class _Batch:
+    """The packets of one batch as they lie in its file: decoded when a piece is made of them."""
+
+    file: _File
+    offset: int  # of the first payload
+    table: bytes  # of `_ENTRY`
+    spans: dict[int, tuple[int, int]]  # per stream: lowest and highest dts in its time base
+
+
+@dataclass(slots=True, eq=False)
 class _File:
     """One journal file as its writer or reader knows it; `reach_ns`: highest dts of each stream in it."""
 
@@ -158,6 +169,20 @@ class _File:
     number: int
     length: int = 0
     reach_ns: dict[int, int] = field(default_factory=dict)
+
+
+def _spans(packets: Iterable[tuple[int, int]]) -> dict[int, tuple[int, int]]:
+    """Per stream the lowest and the highest dts of (stream, dts)."""
+    low: dict[int, int] = {}
+    high: dict[int, int] = {}
+    for stream, dts in packets:
+        if stream not in high:
+            low[stream] = high[stream] = dts
+        elif dts > high[stream]:
+            high[stream] = dts
+        elif dts < low[stream]:
+            low[stream] = dts
+    return {stream: (low[stream], high[stream]) for stream in low}
 
 
 def _name(epoch: int, number: int) -> str:
@@ -200,9 +225,9 @@ class Journal:
         self.streams: dict[int, StreamHead] = {}
         self.outputs: dict[str, OutputHead] = {}
         self.cuts: dict[str, list[Cut]] = {}
-        self.checkpoint: dict[str, Any] = {}
+        self._state = b"{}"  # the last checkpoint, JSON
         self._files: list[_File] = []  # oldest first; the last one is written if self._fd is open
-        self._index: dict[int, list[Entry]] = {}  # per stream, rising
+        self._batches: list[_Batch] = []  # in the order they were written
         self._fd: int | None = None
         self._next_number = 0
         self._lock = threading.Lock()  # over _fd and _unsynced, between the writer and sync()
@@ -223,6 +248,12 @@ class Journal:
         journal._recover()
         return journal
 
+    @property
+    def checkpoint(self) -> dict[str, Any]:
+        """The one that belongs to the last batch, or to END."""
+        state: dict[str, Any] = msgspec.json.decode(self._state)
+        return state
+
     # --- writing -----------------------------------------------------------------------------------
 
     def declare(self, streams: Iterable[StreamHead], outputs: Iterable[OutputHead]) -> None:
@@ -231,35 +262,34 @@ class Journal:
         self.outputs.update((output.key, output) for output in outputs)
         self._leave_file()
 
-    def append(self, packets: list[Packet], checkpoint: dict[str, Any]) -> None:
+    def append(self, packets: Sequence[Packet], checkpoint: msgspec.Struct | Mapping[str, Any]) -> None:
         """Write one batch in one `write()`: survives the death of this process when it returns.
 
         Raises DiskFull after truncating back to the last whole batch; the caller keeps the batch and
         tries again. ValueError for a stream that was not declared.
         """
+        spans = _spans((stream, dts) for stream, _, _, dts, _, _ in packets)
+        for stream in spans:
+            if stream not in self.streams:
+                raise ValueError(f"stream {stream} was not declared")
         state = msgspec.json.encode(checkpoint)
-        entries = []
-        for packet in packets:
-            if packet.stream not in self.streams:
-                raise ValueError(f"stream {packet.stream} was not declared")
-            entries.append(
-                _ENTRY.pack(
-                    packet.stream, packet.flags, len(packet.data), packet.pts, packet.dts, packet.duration
-                )
-            )
+        pack = _ENTRY.pack
+        table = b"".join(
+            [
+                pack(stream, flags, len(data), pts, dts, length)
+                for stream, flags, pts, dts, length, data in packets
+            ]
+        )
         body = b"".join(
-            [_COUNT.pack(len(packets), len(state)), *entries, *(packet.data for packet in packets), state]
+            [_COUNT.pack(len(packets), len(state)), table, *[packet.data for packet in packets], state]
         )
         if self._cut_since_batch:
             self._leave_file()
             self._cut_since_batch = False
         file, offset = self._write(_BATCH, body)
         self._ended = False
-        self.checkpoint = checkpoint
-        offset += _RECORD.size + _COUNT.size + _ENTRY.size * len(packets)
-        for packet in packets:
-            self._note(file, packet, offset, len(packet.data))
-            offset += len(packet.data)
+        self._state = state
+        self._note(_Batch(file, offset + _RECORD.size + _COUNT.size + len(table), table, spans))
         faults.reach("after-journal-write")
 
     def cut(self, output: str, piece_no: int, at_ns: int, *, discontinuity: bool = False) -> None:
@@ -274,11 +304,12 @@ class Journal:
         _put_cut(self.cuts, cut)
         self._cut_since_batch = bool(file.reach_ns)
 
-    def end(self, checkpoint: dict[str, Any]) -> None:
+    def end(self, checkpoint: msgspec.Struct | Mapping[str, Any]) -> None:
         """No more input for this stretch. Raises DiskFull as `append` does."""
-        self._write_from_reserve(_END, msgspec.json.encode(checkpoint))
+        state = msgspec.json.encode(checkpoint)
+        self._write_from_reserve(_END, state)
         self._ended = True
-        self.checkpoint = checkpoint
+        self._state = state
 
     def sync(self) -> None:
         """Make all that was written survive a power cut.
@@ -414,51 +445,74 @@ class Journal:
                 os.close(self._fd)  # it is the old inode's
                 self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
-    def _note(self, file: _File, packet: Packet, offset: int, size: int) -> None:
-        stream = self.streams[packet.stream]
-        dts_ns = ticks_to_ns(packet.dts, stream.time_base_den)
-        what = packet.stream, packet.flags, packet.pts, packet.dts, packet.duration
-        entry = Entry(dts_ns, *what, file.path, offset, size)
-        entries = self._index.setdefault(packet.stream, [])
-        if entries and entry.dts_ns < entries[-1].dts_ns:
-            insort(entries, entry, key=lambda e: e.dts_ns)
-        else:
-            entries.append(entry)
-        file.reach_ns[packet.stream] = max(file.reach_ns.get(packet.stream, dts_ns), dts_ns)
+    def _note(self, batch: _Batch) -> None:
+        self._batches.append(batch)
+        reach_ns = batch.file.reach_ns
+        for stream, (_, highest) in batch.spans.items():
+            dts_ns = ticks_to_ns(highest, self.streams[stream].time_base_den)
+            reach_ns[stream] = max(reach_ns.get(stream, dts_ns), dts_ns)
 
     # --- reading back ------------------------------------------------------------------------------
 
     def entries(self, output: str, from_ns: int, to_ns: int | None) -> list[Entry]:
-        """Where the packets of `window` lie, without their payloads."""
-        found: list[Entry] = []
-        for stream in self.outputs[output].streams:
-            entries = self._index.get(stream, [])
-            first = bisect_left(entries, from_ns, key=lambda e: e.dts_ns)
-            last = len(entries) if to_ns is None else bisect_left(entries, to_ns, key=lambda e: e.dts_ns)
-            found += entries[first:last]
-        found.sort(key=lambda e: (e.dts_ns, e.stream, e.dts))
-        return found
+        """The packets of `window` without their payloads."""
+        rows = [row for _, of_batch in self._rows(output, from_ns, to_ns) for row in of_batch]
+        rows.sort(key=_PLACE)
+        return [
+            Entry(dts_ns, stream, flags, pts, dts, length)
+            for dts_ns, stream, dts, flags, pts, length, _, _ in rows
+        ]
 
     def window(self, output: str, from_ns: int, to_ns: int | None) -> list[Packet]:
         """Packets of the output's streams with from_ns <= dts < to_ns (None: to the end), by (dts, stream).
 
         Payloads are read from the files. Raises JournalBroken if a file is shorter than it was.
         """
-        open_files: dict[Path, int] = {}
-        packets: list[Packet] = []
-        try:
-            for entry in self.entries(output, from_ns, to_ns):
-                fd = open_files.get(entry.file)
-                if fd is None:
-                    fd = open_files[entry.file] = os.open(entry.file, os.O_RDONLY | os.O_CLOEXEC)
-                data = os.pread(fd, entry.size, entry.offset)
-                if len(data) != entry.size:
-                    raise JournalBroken(f"{entry.file.name} ends before byte {entry.offset + entry.size}")
-                packets.append(Packet(entry.stream, entry.flags, entry.pts, entry.dts, entry.duration, data))
-        finally:
-            for fd in open_files.values():
-                os.close(fd)
-        return packets
+        found: list[tuple[int, int, int, Packet]] = []
+        with ExitStack() as opened:
+            fds: dict[Path, int] = {}
+            for batch, rows in self._rows(output, from_ns, to_ns):
+                path = batch.file.path
+                if path not in fds:
+                    fds[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                    opened.callback(os.close, fds[path])
+                first, end = rows[0][6], rows[-1][6] + rows[-1][7]
+                data = os.pread(fds[path], end - first, first)
+                if len(data) != end - first:
+                    raise JournalBroken(f"{path.name} ends before byte {end}")
+                found += [
+                    (
+                        dts_ns,
+                        stream,
+                        dts,
+                        Packet(stream, flags, pts, dts, length, data[at - first : at - first + size]),
+                    )
+                    for dts_ns, stream, dts, flags, pts, length, at, size in rows
+                ]
+        found.sort(key=_PLACE)
+        return [packet for _, _, _, packet in found]
+
+    def _rows(self, output: str, from_ns: int, to_ns: int | None) -> Iterator[tuple[_Batch, list[_Row]]]:
+        """Per batch the packets of `window`, as they lie in it."""
+        dens = {s: self.streams[s].time_base_den for s in self.outputs[output].streams if s in self.streams}
+        until_ns = _FAR_NS if to_ns is None else to_ns
+        for batch in self._batches:
+            if not any(
+                ticks_to_ns(lowest, dens[stream]) < until_ns and ticks_to_ns(highest, dens[stream]) >= from_ns
+                for stream, (lowest, highest) in batch.spans.items()
+                if stream in dens
+            ):
+                continue
+            rows: list[_Row] = []
+            at = batch.offset
+            for stream, flags, size, pts, dts, length in _ENTRY.iter_unpack(batch.table):
+                if stream in dens:
+                    dts_ns = dts * _NS // dens[stream]
+                    if from_ns <= dts_ns < until_ns:
+                        rows.append((dts_ns, stream, dts, flags, pts, length, at, size))
+                at += size
+            if rows:
+                yield batch, rows
 
     def forget(self, covered_until_ns: dict[str, int]) -> list[Path]:
         """Delete whole files of which each packet is before `covered_until_ns` in every output it is in.
@@ -478,7 +532,9 @@ class Journal:
         if self._files and self._files[-1].reach_ns and not self._ended and is_covered(self._files[-1]):
             self._begin_after_all()
         deleted: list[Path] = []
-        unsynced = False  # an earlier file: a file lost in its tail is known by the one after it
+        # What stays must outlive what goes: the newest file says all that the deleted ones said, and a file
+        # lost in its tail is known by the one after it.
+        unsynced = bool(self._files) and self._files[-1].path in self._unsynced
         for file in self._files[:-1]:
             if is_covered(file):
                 if unsynced:
@@ -492,8 +548,7 @@ class Journal:
         if deleted:
             gone = set(deleted)
             self._files = [file for file in self._files if file.path not in gone]
-            for stream, entries in self._index.items():
-                self._index[stream] = [entry for entry in entries if entry.file not in gone]
+            self._batches = [batch for batch in self._batches if batch.file.path not in gone]
         for key, cuts in self.cuts.items():  # the cut that begins the first piece not covered stays
             end = covered_until_ns.get(key)
             while end is not None and len(cuts) > 1 and cuts[1].at_ns <= end:
@@ -543,7 +598,7 @@ class Journal:
         recovered.cuts = {key: list(cuts) for key, cuts in self.cuts.items()}
         recovered.checkpoint = self.checkpoint
         self._ended = recovered.ended
-        recovered.packets = sum(len(entries) for entries in self._index.values())
+        recovered.packets = sum(len(batch.table) // _ENTRY.size for batch in self._batches)
         if self._files:
             self.recovered = recovered
 
@@ -564,7 +619,7 @@ class Journal:
                 elif kind == _CUT:
                     _put_cut(self.cuts, msgspec.msgpack.decode(body, type=Cut))
                 elif kind == _END:
-                    self.checkpoint = msgspec.json.decode(body)
+                    self._state = body
                     recovered.ended = True
                 end = offset + _RECORD.size + len(body)
         except _Torn:
@@ -596,17 +651,16 @@ class Journal:
         self.outputs.update((output.key, output) for output in head.outputs)
         for cut in head.cuts:
             _put_cut(self.cuts, cut)
-        self.checkpoint = head.checkpoint
+        self._state = msgspec.json.encode(head.checkpoint)
         return True
 
     def _take_batch(self, file: _File, start: int, body: bytes) -> None:
         count, state_size = _COUNT.unpack_from(body)
         offset = _COUNT.size + count * _ENTRY.size
-        for stream, flags, size, pts, dts, duration in _ENTRY.iter_unpack(body[_COUNT.size : offset]):
-            packet = Packet(stream, flags, pts, dts, duration, b"")
-            self._note(file, packet, start + offset, size)
-            offset += size
-        self.checkpoint = msgspec.json.decode(body[offset : offset + state_size])
+        table = body[_COUNT.size : offset]
+        spans = _spans((stream, dts) for stream, _, _, _, dts, _ in _ENTRY.iter_unpack(table))
+        self._note(_Batch(file, start + offset, table, spans))
+        self._state = body[len(body) - state_size :]
 
 
 class _Torn(Exception):

@@ -23,7 +23,7 @@ class Due:
     discontinuity: bool
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Outlet:
     """`key` is "<user>\\x1f<media>\\x1f<type>"; times are task times in ns."""
 

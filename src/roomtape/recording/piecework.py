@@ -37,7 +37,7 @@ class Piecework:
 
     def cut_at(self, outlet: Outlet, at_ns: int, *, last: bool) -> bool:
         """Write the cut and close the piece. False while the disk is full."""
-        after_hole = any(m.dts_ns == at_ns and m.discontinuity for m in outlet.cutter.marks)
+        after_hole = outlet.cutter.is_after_hole(at_ns)
         try:
             self._desk.journal.cut(outlet.key, outlet.piece_no + 1, at_ns, discontinuity=after_hole)
         except DiskFull as error:

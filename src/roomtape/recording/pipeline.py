@@ -288,7 +288,7 @@ class Recorder:
         if self._ending == STOPPED and not all(self._pieces.close_at_end(o) for o in desk.outlets.values()):
             return
         try:
-            self.journal.end(desk.checkpoint(self._ending).to_dict())
+            self.journal.end(desk.checkpoint(self._ending))
         except DiskFull as error:
             desk.full(error)
             return

@@ -76,11 +76,10 @@ def _take_up_pieces(desk: Desk, outlet: Outlet, pieces: Piecework, committed: Co
     entries = desk.journal.entries(outlet.key, outlet.from_ns, None)
     pictures = {s.stream for s in outlet.strands if s.kind == "video"}
     pictures |= {s.id for s in desk.journal.streams.values() if s.kind == "video"}
-    for entry in entries:
-        flags = entry.flags
-        outlet.cutter.add(
-            Mark(entry.dts_ns, entry.stream in pictures, bool(flags & KEY), bool(flags & DISCONTINUITY))
-        )
+    outlet.cutter.add(
+        Mark(e.dts_ns, e.stream in pictures, bool(e.flags & KEY), bool(e.flags & DISCONTINUITY))
+        for e in entries
+    )
     while (cut := cuts.get(outlet.piece_no + 1)) is not None:
         last = cut.discontinuity or _hole_after(outlet, cut.at_ns)
         pieces.close_piece(outlet, cut.at_ns, last=last)

@@ -23,7 +23,7 @@ OPUS_RATE = 48_000
 BEGIN = -(1 << 62)  # task time before everything
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Strand:
     """`user`, `media` ("main", "aux") and `kind` ("audio", "video") name it; `stream` is its journal id."""
 
@@ -190,15 +190,9 @@ class Strand:
         return self
 
     def _push(self, frames: list[TapFrame], task0_ns: int, sound_error_ns: int) -> list[Coded]:
-        fresh = []
-        for frame in frames:
-            if not frame.flags & PREROLL:
-                if frame.seq < self.next_seq:
-                    continue
-                if frame.seq > self.next_seq >= 0:
-                    self.skipped += frame.seq - self.next_seq
-                self.next_seq = frame.seq + 1
-            fresh.append(frame)
+        if not frames:
+            return []
+        fresh = self._fresh(frames)
         if not fresh:
             return []
         self.primed = True
@@ -208,6 +202,23 @@ class Strand:
         for part in self.suspects.parts(fresh[0].track, fresh):
             out += self._give(part, task0_ns, sound_error_ns)
         return out
+
+    def _fresh(self, frames: list[TapFrame]) -> list[TapFrame]:
+        """Those not taken before, and preroll; a hole in their numbers is counted."""
+        first, last = frames[0], frames[-1]
+        if first.seq == self.next_seq and last.seq - first.seq == len(frames) - 1:
+            self.next_seq = last.seq + 1
+            return frames
+        fresh = []
+        for frame in frames:
+            if not frame.flags & PREROLL:
+                if frame.seq < self.next_seq:
+                    continue
+                if frame.seq > self.next_seq >= 0:
+                    self.skipped += frame.seq - self.next_seq
+                self.next_seq = frame.seq + 1
+            fresh.append(frame)
+        return fresh
 
     @property
     def _decodes(self) -> bool:

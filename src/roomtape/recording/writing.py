@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from roomtape.control import messages as say
 from roomtape.media.frames import NS, Coded
 from roomtape.recording import faults
@@ -27,8 +29,9 @@ class Writer:
         self._desk = desk
         self._pieces = pieces
         self._packets: list[Packet] = []  # not written yet, with their marks
-        self._marks: list[tuple[Outlet, Mark]] = []
-        self._written_until: dict[int, int] = {}  # per stream, task time of its last packet's end
+        self._marks: dict[str, list[Mark]] = {}  # by outlet
+        # per stream: its last packet's task time in ns, its duration, and the time base of that
+        self._written_until: dict[int, tuple[int, int, int]] = {}
         self._acks: dict[int, int] = {}  # to be told once the batch in hand is written
         self._acked: dict[int, int] = {}
         self._flowing = False
@@ -36,19 +39,17 @@ class Writer:
 
     def write(self, made: Made) -> None:
         """One batch: packets and the checkpoint that belongs to them; acknowledged once it is written."""
-        for outlet, strand, coded in self._in_time(made):
-            picture = strand.kind == "video"
-            flags = (KEY if coded.key else 0) | (DISCONTINUITY if coded.discontinuity or outlet.hole else 0)
-            at = ticks_to_ns(coded.dts, strand.time_base_den)
-            self._written_until[strand.stream] = at + coded.duration * NS // strand.time_base_den
+        packets, until = self._packets, self._written_until
+        for at, outlet, strand, coded in self._in_time(made):
+            hole, stream = coded.discontinuity, strand.stream
             if outlet.hole:
-                outlet.hole = False
+                hole, outlet.hole = True, False
                 for other in outlet.strands:  # nothing goes before the mark
                     other.not_before(at)
-            self._packets.append(
-                Packet(strand.stream, flags, coded.pts, coded.dts, coded.duration, coded.data)
-            )
-            self._marks.append((outlet, Mark(at, picture, coded.key, bool(flags & DISCONTINUITY))))
+            flags = (KEY if coded.key else 0) | (DISCONTINUITY if hole else 0)
+            until[stream] = at, coded.duration, strand.time_base_den
+            packets.append(Packet(stream, flags, coded.pts, coded.dts, coded.duration, coded.data))
+            self._marks.setdefault(outlet.key, []).append(Mark(at, strand.kind == "video", coded.key, hole))
         for outlet in self._desk.outlets.values():
             for strand in outlet.sounds:
                 if strand.sound is not None and not outlet.priming:
@@ -66,7 +67,7 @@ class Writer:
         try:
             if self.undeclared:
                 self._declare()
-            self._desk.journal.append(self._packets, self._desk.checkpoint().to_dict())
+            self._desk.journal.append(self._packets, self._desk.checkpoint())
         except DiskFull as error:
             self.blocked = True
             self._desk.full(error)
@@ -76,18 +77,21 @@ class Writer:
         self._desk.disk_ok()
         faults.reach("before-ack")
         self._acknowledge()
-        for outlet, mark in self._marks:
-            if mark.dts_ns >= outlet.from_ns:
-                outlet.cutter.add(mark)
-            else:
-                self._desk.note("late", f"a packet of a piece that is closed, in {outlet.type}")
+        for key, marks in self._marks.items():
+            self._mark(self._desk.outlets[key], marks)
         if self._packets:
             self._last_packet_ns = self._desk.now
             if not self._flowing:
                 self._flow(True)
-        self._packets, self._marks = [], []
+        self._packets, self._marks = [], {}
         self._pieces.cut()
         return True
+
+    def _mark(self, outlet: Outlet, marks: list[Mark]) -> None:
+        in_time = [mark for mark in marks if mark.dts_ns >= outlet.from_ns]
+        outlet.cutter.add(in_time)
+        if late := len(marks) - len(in_time):
+            self._desk.note("late", f"a packet of a piece that is closed, in {outlet.type}", late)
 
     def flushed(self) -> bool:
         """Whether nothing is in hand any more, after one more try."""
@@ -107,7 +111,8 @@ class Writer:
 
     def ended_at(self, stream: int) -> int | None:
         """Task time at which the stream's last packet ends; None: it has none of this writer's."""
-        return self._written_until.get(stream)
+        last = self._written_until.get(stream)
+        return None if last is None else last[0] + ticks_to_ns(last[1], last[2])
 
     def note_idle(self) -> None:
         """Tell it when nothing was written for `IDLE_AFTER_NS`."""
@@ -125,12 +130,15 @@ class Writer:
             self._acked = {t: s for t, s in (self._acked | self._acks).items() if t in reading}
             self._acks.clear()
 
-    def _in_time(self, made: Made) -> list[tuple[Outlet, Strand, Coded]]:
+    def _in_time(self, made: Made) -> list[tuple[int, Outlet, Strand, Coded]]:
+        """What was made, with its task times in ns and in their order."""
         rows = []
         for strand, all_coded in made:
-            for outlet in self._desk.outlets_of(strand):
-                rows += [(outlet, strand, coded) for coded in all_coded]
-        rows.sort(key=lambda row: ticks_to_ns(row[2].dts, row[1].time_base_den))
+            if all_coded:
+                den = strand.time_base_den
+                for outlet in self._desk.outlets_of(strand):
+                    rows += [(ticks_to_ns(coded.dts, den), outlet, strand, coded) for coded in all_coded]
+        rows.sort(key=itemgetter(0))
         return rows
 
     def _declare(self) -> None:
@@ -155,7 +163,7 @@ class Writer:
         """Close the open pieces: their part of the journal may go once they are committed."""
         for outlet in self._desk.outlets.values():
             start = outlet.cutter.start_ns
-            to_come = [mark.dts_ns for owner, mark in self._marks if owner is outlet]
+            to_come = [mark.dts_ns for mark in self._marks.get(outlet.key, [])]
             at = min(to_come, default=outlet.end_ns())
             if (
                 start is not None

@@ -119,8 +119,9 @@ class JournalMachine(RuleBasedStateMachine):
     def forget(self) -> None:
         """What committed pieces of all outputs hold may go, at any later time."""
         before = set(self.directory.glob("*.j"))
-        self.journal.forget(self.committed)
-        if set(self.directory.glob("*.j")) - before:  # a new file says what the deleted ones said
+        deleted = self.journal.forget(self.committed)
+        begun = set(self.directory.glob("*.j")) - before  # a new file says what the deleted ones said
+        if begun or (deleted and not self.journal.unsynced):
             self._note_synced()
         self.synced_bytes = {
             n: size for n, size in self.synced_bytes.items() if (self.directory / n).exists()

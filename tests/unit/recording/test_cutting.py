@@ -14,7 +14,7 @@ AAC_NS = 1024 * S // 48_000
 def cutter(*marks: Mark) -> Cutter:
     made = Cutter(10 * S, 60 * S)
     for mark in marks:
-        made.add(mark)
+        made.add([mark])
     return made
 
 
