@@ -1,4 +1,4 @@
-"""The media core (Rust): WebRTC lanes, RTMP, the tap. Import it through `roomtape.media.core` only.
+"""The media core (Rust): WebRTC lanes, RTMP, the tap; and transport streams, packed and taken apart.
 
 All calls return at once; what comes of them is told by events. Times called `*_ns` are nanoseconds of
 CLOCK_MONOTONIC, the clock of `time.monotonic_ns()`. A room is named by its key: "<sdk_app_id>/s/<string
@@ -6,9 +6,18 @@ room>" or "<sdk_app_id>/i/<integer room>". Every call but `fileno`, `poll` and `
 once the core has been stopped.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import final
 
-__all__ = ["Core"]
+__all__ = ["Core", "ts_inspect", "ts_mux"]
+
+def ts_mux(
+    units: Sequence[tuple[int, int, int, bool, bytes]], counters: Mapping[int, int]
+) -> tuple[bytes, dict[int, int]]:
+    """One transport stream of (pid, pts, dts, key, data) and its counters; see `roomtape.media.ts.mux`."""
+
+def ts_inspect(data: bytes, counters: Mapping[int, int]) -> dict[int, tuple[int, int, int]]:
+    """Per elementary PID (PES packets, elementary bytes, first pts); see `roomtape.media.ts.inspect`."""
 
 @final
 class Core:

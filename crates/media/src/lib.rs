@@ -7,6 +7,7 @@ pub mod bits;
 pub mod h264;
 pub mod log;
 pub mod opus;
+pub mod ts;
 pub mod types;
 pub mod vp8;
 

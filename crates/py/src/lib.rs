@@ -2,11 +2,14 @@
 
 mod core;
 mod events;
+mod ts;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<core::Core>()?;
+    m.add_function(wrap_pyfunction!(ts::ts_mux, m)?)?;
+    m.add_function(wrap_pyfunction!(ts::ts_inspect, m)?)?;
     Ok(())
 }

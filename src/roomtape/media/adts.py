@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 SAMPLE_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 HEADER_BYTES = 7
@@ -19,7 +20,7 @@ class BadAac(ValueError):
     """The configuration or the bytes are not AAC as ADTS can carry it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AacConfig:
     """What an ADTS header says of its frame; `channels` is the channel configuration, 1 to 7."""
 
@@ -49,21 +50,16 @@ class AacConfig:
 
     def header(self, payload_bytes: int) -> bytes:
         """The header of one frame of `payload_bytes` (without CRC)."""
-        length = payload_bytes + HEADER_BYTES
         if payload_bytes > MAX_FRAME_BYTES:
             raise BadAac(f"a frame of {payload_bytes} bytes")
+        return (self._fixed | payload_bytes + HEADER_BYTES << 13).to_bytes(HEADER_BYTES, "big")
+
+    @cached_property
+    def _fixed(self) -> int:
+        """The header of a frame of length 0: sync word, MPEG-4, no CRC, and a full buffer."""
         rate_index = SAMPLE_RATES.index(self.sample_rate)
-        return bytes(
-            (
-                0xFF,
-                0xF1,
-                (self.object_type - 1) << 6 | rate_index << 2 | self.channels >> 2,
-                (self.channels & 3) << 6 | length >> 11,
-                length >> 3 & 0xFF,
-                (length & 7) << 5 | 0x1F,
-                0xFC,
-            )
-        )
+        profile = (self.object_type - 1) << 38 | rate_index << 34 | self.channels << 30
+        return 0xFFF1 << 40 | profile | 0x7FF << 2
 
 
 def split(data: bytes) -> Iterator[tuple[AacConfig, bytes]]:

@@ -1,4 +1,4 @@
-"""The media core on an asyncio loop: the only module that imports `roomtape._core`.
+"""The media core on an asyncio loop: `roomtape._core.Core` is used here alone.
 
 One eventfd wakes the loop for a batch of events. Answers go to the futures of those who asked; all other
 events go to one callback, on the loop's thread, in the order they happened.

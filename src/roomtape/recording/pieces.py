@@ -78,7 +78,7 @@ def make_piece(
         return None
     journal.sync()  # a piece never outlives its packets: after a power cut the journal is not behind it
     faults.reach("mid-mux")
-    data, ends = ts.renumber(ts.mux(units), counters)
+    data, ends = ts.mux(units, counters)
     end_ns = to_ns
     if end_ns is None or hole_follows:
         last_ns = max(_end_ns(journal.streams, packet) for packet in packets)
@@ -131,28 +131,28 @@ def to_units(streams: dict[int, StreamHead], packets: Sequence[Packet]) -> list[
     Times that do not rise within a PID (two streams of one kind that overlap) are moved up by one tick.
     What is no picture, and sound that is empty or of a size ADTS cannot say, is left out.
     """
-    configs: dict[int, adts.AacConfig] = {}
-    last: dict[int, int] = {}
+    used = {packet.stream: streams[packet.stream] for packet in packets}
+    configs = {id: aac_config(stream) for id, stream in used.items() if stream.kind == "audio"}
+    dens = {id: stream.time_base_den for id, stream in used.items()}
+    last_sound = last_picture = -1 << 62
     units = []
-    for packet in packets:
-        stream = streams[packet.stream]
-        pts, dts = (ts.to_clock(ticks, stream.time_base_den) for ticks in (packet.pts, packet.dts))
-        if stream.kind == "audio":
-            if not 0 < len(packet.data) <= adts.MAX_FRAME_BYTES:
+    for stream, flags, pts, dts, _, data in packets:
+        den = dens[stream]
+        at = dts * ts.CLOCK // den + ts.ORIGIN
+        shown = at if pts == dts else pts * ts.CLOCK // den + ts.ORIGIN
+        if stream in configs:
+            size = len(data)
+            if not 0 < size <= adts.MAX_FRAME_BYTES:
                 continue
-            config = configs.get(stream.id)
-            if config is None:
-                config = configs[stream.id] = aac_config(stream)
-            pid, key = ts.AUDIO_PID, True
-            data = config.header(len(packet.data)) + packet.data
+            last_sound = at = at if at > last_sound else last_sound + 1
+            row = ts.AUDIO_PID, shown if shown > at else at, at, True, configs[stream].header(size) + data
         else:
-            if not h264.has_picture(packet.data):
+            if not h264.has_picture(data):
                 continue
-            pid, key = ts.VIDEO_PID, bool(packet.flags & KEY)
-            data = ts.delimited(packet.data)
-        dts = max(dts, last.get(pid, dts - 1) + 1)
-        last[pid] = dts
-        units.append(ts.TsUnit(pid, max(pts, dts), dts, key, data))
+            last_picture = at = at if at > last_picture else last_picture + 1
+            key = flags & KEY != 0
+            row = ts.VIDEO_PID, shown if shown > at else at, at, key, ts.delimited(data)
+        units.append(ts.TsUnit(*row))
     return units
 
 
@@ -242,6 +242,7 @@ def _first_size(streams: dict[int, StreamHead], packets: Sequence[Packet]) -> tu
 
 def _sound(streams: dict[int, StreamHead], packets: Sequence[Packet], head: OutputHead) -> StreamHead | None:
     """The sound of a piece, whose configuration changes only between pieces; of its output if it has none."""
-    ids = (*(packet.stream for packet in packets), *head.streams)
-    of_output = (streams[stream] for stream in ids if stream in streams)
-    return next((stream for stream in of_output if stream.kind == "audio"), None)
+    sounds = {id: stream for id, stream in streams.items() if stream.kind == "audio"}
+    first = next((packet.stream for packet in packets if packet.stream in sounds), None)
+    of_output = (sounds[stream] for stream in head.streams if stream in sounds)
+    return next(of_output, None) if first is None else sounds[first]

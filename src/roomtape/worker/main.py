@@ -7,6 +7,7 @@ is told to the server until the server answers; so it may die at any instant, an
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import selectors
 import threading
@@ -32,6 +33,7 @@ TICK_S = 0.2
 RESERVE_BYTES = 8 << 20  # two pieces of 10 s at 3 Mb/s
 CONNECT_EVERY_S = 0.05
 SYNC_DEFAULT_S = 1.0
+GC_THRESHOLDS = (50_000, 20, 10)
 FIRST_RETRY_NS = 1_000_000_000
 LAST_RETRY_NS = 30_000_000_000
 CALM_NS = 60_000_000_000  # a task that ran this long may fail again as if for the first time
@@ -114,6 +116,8 @@ class Worker:
         sandbox.seal([spool, *_fault_dirs()])
         self._syncer.start()
         self._tell(say.Hello(index=self._index, pid=os.getpid()))
+        gc.freeze()  # modules stay; and frames come and go by the thousand, in no cycles
+        gc.set_threshold(*GC_THRESHOLDS)
         with selectors.DefaultSelector() as selector, contextlib.closing(self._tap):
             selector.register(self._control, selectors.EVENT_READ)
             selector.register(self._tap, selectors.EVENT_READ)

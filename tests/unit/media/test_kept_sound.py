@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,7 +51,7 @@ def test_batches_say_what_single_frames_say(
     frames = frames_of(moves, skew)
     bounds = [0, *sorted(cut for cut in cuts if cut < len(frames)), len(frames)]
     one, many = new_sound(), new_sound()
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in pairwise(bounds):
         singly = [coded for frame in frames[start:stop] for coded in one.push([frame], TASK0_NS)]
         assert many.push(frames[start:stop], TASK0_NS) == singly
         if fills and one.end is not None:
