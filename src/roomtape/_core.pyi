@@ -9,12 +9,21 @@ once the core has been stopped.
 from collections.abc import Mapping, Sequence
 from typing import final
 
-__all__ = ["Core", "ts_inspect", "ts_mux"]
+__all__ = ["Core", "ts_inspect", "ts_mux", "ts_piece"]
 
 def ts_mux(
     units: Sequence[tuple[int, int, int, bool, bytes]], counters: Mapping[int, int]
 ) -> tuple[bytes, dict[int, int]]:
     """One transport stream of (pid, pts, dts, key, data) and its counters; see `roomtape.media.ts.mux`."""
+
+def ts_piece(
+    batches: Sequence[tuple[bytes, bytes]],
+    streams: Mapping[int, tuple[int, int | None]],
+    from_ns: int,
+    to_ns: int,
+    counters: Mapping[int, int],
+) -> tuple[bytes, dict[int, int], dict[int, tuple[int, int, int]], int, int, bytes | None, int | None]:
+    """The members of `roomtape.media.ts.Packed`, in their order; see `roomtape.media.ts.pack`."""
 
 def ts_inspect(data: bytes, counters: Mapping[int, int]) -> dict[int, tuple[int, int, int]]:
     """Per elementary PID (PES packets, elementary bytes, first pts); see `roomtape.media.ts.inspect`."""

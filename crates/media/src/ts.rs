@@ -29,14 +29,35 @@ const PES_HEAD_BYTES: usize = 14;
 /// The continuity counter of the last packet with payload, per PID.
 pub type Counters = BTreeMap<u16, u8>;
 
-/// An access unit. Picture: Annex B beginning with an access unit delimiter. Sound: one ADTS frame.
+/// An access unit, which is `head` and `data`. Picture: Annex B beginning with an access unit delimiter.
+/// Sound: one ADTS frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Unit<'a> {
     pub pid: u16,
     pub pts: i64,
     pub dts: i64,
     pub key: bool,
+    pub head: Head,
     pub data: &'a [u8],
+}
+
+impl Unit<'_> {
+    fn bytes(&self) -> usize {
+        usize::from(self.head.size) + self.data.len()
+    }
+}
+
+/// What goes before the bytes of an access unit: nothing, a delimiter, or the header of a frame of sound.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Head {
+    bytes: [u8; 7],
+    size: u8,
+}
+
+impl Head {
+    fn get(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.size)]
+    }
 }
 
 /// What one PID of a transport stream carries; `first_pts` is wrapped to 33 bits.
@@ -83,7 +104,7 @@ impl std::error::Error for Broken {}
 /// reads pieces one after the other otherwise takes the last picture of each for damaged. A PID that is not
 /// in it starts at 0, and the first packet of picture and of sound then says so by its discontinuity
 /// indicator.
-pub fn mux(units: &[Unit<'_>], counters: &mut Counters) -> Result<Vec<u8>, Broken> {
+pub fn mux<'u>(units: &'u [Unit<'u>], counters: &mut Counters) -> Result<Vec<u8>, Broken> {
     if let Some(odd) = units
         .iter()
         .find(|u| u.pid != VIDEO_PID && u.pid != AUDIO_PID)
@@ -92,7 +113,7 @@ pub fn mux(units: &[Unit<'_>], counters: &mut Counters) -> Result<Vec<u8>, Broke
     }
     let picture = units.iter().any(|unit| unit.pid == VIDEO_PID);
     let sound = units.iter().any(|unit| unit.pid == AUDIO_PID);
-    let bytes: usize = units.iter().map(|unit| unit.data.len()).sum();
+    let bytes: usize = units.iter().map(Unit::bytes).sum();
     let mut muxer = Muxer {
         out: Vec::with_capacity(bytes + bytes / 24 + units.len() * 120 + 4 * PACKET_BYTES),
         fresh: [VIDEO_PID, AUDIO_PID]
@@ -138,18 +159,19 @@ impl<'a> Sounds<'a> {
         let sound = unit.pid == AUDIO_PID;
         let seam = |step: i64| (unit.pts - self.last_pts - step).abs() > SOUND_SEAM;
         unit.dts - self.dts >= SOUND_TICKS
-            || sound && self.bytes + unit.data.len() > SOUND_BYTES
+            || sound && self.bytes + unit.bytes() > SOUND_BYTES
             || sound && self.step.is_some_and(seam)
     }
 
-    fn add(&mut self, unit: &Unit<'a>) {
+    fn add(&mut self, unit: &'a Unit<'a>) {
         if self.parts.is_empty() {
             (self.pts, self.dts, self.step) = (unit.pts, unit.dts, None);
         } else {
             self.step.get_or_insert(unit.pts - self.last_pts);
         }
         self.last_pts = unit.pts;
-        self.bytes += unit.data.len();
+        self.bytes += unit.bytes();
+        self.parts.push(unit.head.get());
         self.parts.push(unit.data);
     }
 }
@@ -167,7 +189,12 @@ impl Muxer<'_> {
     fn picture(&mut self, unit: &Unit<'_>) {
         let mut head = Vec::with_capacity(19);
         pes_head(&mut head, 0xe0, unit.pts, Some(unit.dts), 0);
-        self.pes(VIDEO_PID, unit.dts, unit.key, &[&head, unit.data]);
+        self.pes(
+            VIDEO_PID,
+            unit.dts,
+            unit.key,
+            &[&head, unit.head.get(), unit.data],
+        );
     }
 
     fn sound(&mut self, group: &mut Sounds<'_>) {
@@ -216,8 +243,8 @@ impl Muxer<'_> {
             }
             let mut missing = size;
             while missing > 0 {
-                if part.is_empty() {
-                    part = rest.next().unwrap_or_default();
+                while part.is_empty() {
+                    part = rest.next().unwrap_or(&[0]);
                 }
                 let taken = missing.min(part.len());
                 self.out.extend_from_slice(&part[..taken]);
@@ -351,6 +378,181 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
+/// A stream of a journal, as far as a piece must know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    pub time_base_den: i64,
+    /// Sound: the ADTS header of a frame without bytes, as a number of 56 bits. None: a picture.
+    pub adts: Option<u64>,
+}
+
+/// One batch of a journal: the rows of its table and the payloads they speak of, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    pub table: &'a [u8],
+    pub payloads: &'a [u8],
+}
+
+/// What became of the packets of a piece. Times are task times in ns.
+#[derive(Clone, Debug, Default)]
+pub struct Piece<'a> {
+    pub data: Vec<u8>,
+    /// Packets in the window, those left out included.
+    pub packets: usize,
+    /// What picture and sound carry, counted as it went in.
+    pub meant: BTreeMap<u16, Content>,
+    /// Where the last packet ends.
+    pub end_ns: i128,
+    /// The first key picture, and the stream of the first sound.
+    pub key: Option<&'a [u8]>,
+    pub sound: Option<u32>,
+}
+
+const ROW_BYTES: usize = 33;
+const KEY: u8 = 1;
+const NS: i128 = 1_000_000_000;
+const CLOCK: i128 = 90_000;
+/// The transport stream's time at task time 0: room for the negative dts of B-frames.
+const ORIGIN: i128 = 900_000;
+const MOST_SOUND: usize = (1 << 13) - 1 - 7;
+const DELIMITER: [u8; 6] = [0, 0, 0, 1, 9, 0xf0];
+
+struct Row<'a> {
+    dts_ns: i128,
+    stream: u32,
+    flags: u8,
+    pts: i64,
+    dts: i64,
+    data: &'a [u8],
+}
+
+/// The piece of the packets of `streams` with `from_ns <= dts < to_ns`, ordered by (dts, stream).
+///
+/// Times that do not rise within a PID (two streams of one kind that overlap) are moved up by one tick. What
+/// is no picture, and sound that is empty or of a size ADTS cannot say, is left out. None: a table and its
+/// payloads do not belong together.
+pub fn piece<'a>(
+    batches: &[Batch<'a>],
+    streams: &BTreeMap<u32, Stream>,
+    from_ns: i128,
+    to_ns: i128,
+    counters: &mut Counters,
+) -> Option<Piece<'a>> {
+    let mut piece = Piece {
+        end_ns: i128::MIN,
+        ..Piece::default()
+    };
+    let mut rows: Vec<Row<'a>> = Vec::new();
+    for batch in batches {
+        let mut payloads = batch.payloads;
+        for row in batch.table.chunks(ROW_BYTES) {
+            let u32_at =
+                |at: usize| Some(u32::from_le_bytes(row.get(at..at + 4)?.try_into().ok()?));
+            let i64_at =
+                |at: usize| Some(i64::from_le_bytes(row.get(at..at + 8)?.try_into().ok()?));
+            let (stream, flags, size) = (u32_at(0)?, *row.get(4)?, u32_at(5)? as usize);
+            let (pts, dts, duration) = (i64_at(9)?, i64_at(17)?, i64_at(25)?);
+            let data = payloads.get(..size)?;
+            payloads = &payloads[size..];
+            let Some(known) = streams.get(&stream) else {
+                continue;
+            };
+            let ns = |ticks: i128| (ticks * NS).div_euclid(i128::from(known.time_base_den.max(1)));
+            let dts_ns = ns(i128::from(dts));
+            if from_ns <= dts_ns && dts_ns < to_ns {
+                let end = ns(i128::from(pts.max(dts)) + i128::from(duration));
+                piece.end_ns = piece.end_ns.max(end);
+                rows.push(Row {
+                    dts_ns,
+                    stream,
+                    flags,
+                    pts,
+                    dts,
+                    data,
+                });
+            }
+        }
+    }
+    rows.sort_by_key(|row| (row.dts_ns, row.stream, row.dts));
+    piece.packets = rows.len();
+    let mut units: Vec<Unit<'a>> = Vec::with_capacity(rows.len());
+    let mut last: BTreeMap<u16, i64> = BTreeMap::new();
+    for row in &rows {
+        let Some(stream) = streams.get(&row.stream) else {
+            continue;
+        };
+        let key = row.flags & KEY != 0;
+        let (pid, head) = if let Some(adts) = stream.adts {
+            piece.sound.get_or_insert(row.stream);
+            if row.data.is_empty() || row.data.len() > MOST_SOUND {
+                continue;
+            }
+            (AUDIO_PID, adts_head(adts, row.data.len()))
+        } else {
+            if key && piece.key.is_none() {
+                piece.key = Some(row.data);
+            }
+            if !has_picture(row.data) {
+                continue;
+            }
+            (VIDEO_PID, delimiter(row.data))
+        };
+        let den = i128::from(stream.time_base_den.max(1));
+        let clock = |ticks: i64| ((i128::from(ticks) * CLOCK).div_euclid(den) + ORIGIN) as i64;
+        let dts = last
+            .get(&pid)
+            .map_or(clock(row.dts), |last| clock(row.dts).max(last + 1));
+        last.insert(pid, dts);
+        let unit = Unit {
+            pid,
+            pts: clock(row.pts).max(dts),
+            dts,
+            key: key || pid == AUDIO_PID,
+            head,
+            data: row.data,
+        };
+        let first_pts = unit.pts & 0x1_ffff_ffff;
+        let meant = piece.meant.entry(pid).or_insert(Content {
+            first_pts,
+            ..Content::default()
+        });
+        meant.pes += 1;
+        meant.es_bytes += unit.bytes() as u64;
+        units.push(unit);
+    }
+    piece.data = mux(&units, counters).ok()?;
+    Some(piece)
+}
+
+fn adts_head(fixed: u64, payload: usize) -> Head {
+    let header = fixed | (payload as u64 + 7) << 13;
+    let mut bytes = [0; 7];
+    bytes.copy_from_slice(&header.to_be_bytes()[1..]);
+    Head { bytes, size: 7 }
+}
+
+/// The delimiter an access unit lacks.
+fn delimiter(data: &[u8]) -> Head {
+    let at = if data.starts_with(&[0, 0, 0, 1]) {
+        4
+    } else {
+        3
+    };
+    let begun = data.starts_with(&[0, 0, 0, 1]) || data.starts_with(&[0, 0, 1]);
+    if begun && data.len() > at + 1 && data[at] & 0x9f == 9 {
+        return Head::default();
+    }
+    let mut bytes = [0; 7];
+    bytes[..6].copy_from_slice(&DELIMITER);
+    Head { bytes, size: 6 }
+}
+
+/// Whether an access unit holds a slice at all.
+fn has_picture(data: &[u8]) -> bool {
+    data.windows(5)
+        .any(|w| w[..3] == [0, 0, 1] && matches!(w[3] & 31, 1 | 2 | 5))
+}
+
 /// Read every packet: sync, no error flag, continuity from `counters` on; count what picture and sound carry.
 pub fn inspect(data: &[u8], counters: &Counters) -> Result<BTreeMap<u16, Content>, Broken> {
     if data.is_empty() || !data.len().is_multiple_of(PACKET_BYTES) {
@@ -438,6 +640,7 @@ mod tests {
             pts: dts,
             dts,
             key: true,
+            head: Head::default(),
             data,
         }
     }

@@ -11,5 +11,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<core::Core>()?;
     m.add_function(wrap_pyfunction!(ts::ts_mux, m)?)?;
     m.add_function(wrap_pyfunction!(ts::ts_inspect, m)?)?;
+    m.add_function(wrap_pyfunction!(ts::ts_piece, m)?)?;
     Ok(())
 }

@@ -52,11 +52,11 @@ class AacConfig:
         """The header of one frame of `payload_bytes` (without CRC)."""
         if payload_bytes > MAX_FRAME_BYTES:
             raise BadAac(f"a frame of {payload_bytes} bytes")
-        return (self._fixed | payload_bytes + HEADER_BYTES << 13).to_bytes(HEADER_BYTES, "big")
+        return (self.empty_header | payload_bytes + HEADER_BYTES << 13).to_bytes(HEADER_BYTES, "big")
 
     @cached_property
-    def _fixed(self) -> int:
-        """The header of a frame of length 0: sync word, MPEG-4, no CRC, and a full buffer."""
+    def empty_header(self) -> int:
+        """The header of a frame of length 0, 56 bits: sync word, MPEG-4, no CRC, and a full buffer."""
         rate_index = SAMPLE_RATES.index(self.sample_rate)
         profile = (self.object_type - 1) << 38 | rate_index << 34 | self.channels << 30
         return 0xFFF1 << 40 | profile | 0x7FF << 2

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from roomtape._core import ts_inspect, ts_mux
+from roomtape._core import ts_inspect, ts_mux, ts_piece
 
 CLOCK = 90_000
 ORIGIN = 900_000  # the transport stream's time at task time 0
@@ -79,6 +79,37 @@ def mux(units: Sequence[TsUnit], counters: Mapping[int, int]) -> tuple[bytes, di
     return ts_mux(units, counters)
 
 
+class Packed(NamedTuple):
+    """A transport stream made of the packets of a journal."""
+
+    data: bytes
+    counters: dict[int, int]  # at its end
+    meant: dict[int, PidContent]  # what went in, by PID; {} if nothing did
+    packets: int  # those left out included
+    end_ns: int  # task time at which the last of them ends
+    key: bytes | None  # the first key picture
+    sound: int | None  # the stream of the first sound
+
+
+def pack(
+    batches: Sequence[tuple[bytes, bytes]],
+    streams: Mapping[int, tuple[int, int | None]],
+    from_ns: int,
+    to_ns: int,
+    counters: Mapping[int, int],
+) -> Packed:
+    """`mux` of those packets of a journal's batches (table, payloads) that have from_ns <= dts < to_ns.
+
+    streams: time base and, for sound, `AacConfig.empty_header`. Packets of other streams are left out, and so
+    is what is no picture, and sound that is empty or of a size ADTS cannot say. In the order of (dts, stream);
+    times that do not rise within a PID (two streams of one kind that overlap) are moved up by one tick.
+    Raises ValueError for a table and payloads that do not belong together.
+    """
+    data, ends, meant, packets, end_ns, key, sound = ts_piece(batches, streams, from_ns, to_ns, counters)
+    content = {pid: PidContent(*row) for pid, row in meant.items()}
+    return Packed(data, ends, content, packets, end_ns, key, sound)
+
+
 def inspect(data: bytes, counters: Mapping[int, int]) -> dict[int, PidContent]:
     """Read every packet: sync, no error flag, continuity from `counters` on; count what each PID carries.
 
@@ -92,13 +123,21 @@ def inspect(data: bytes, counters: Mapping[int, int]) -> dict[int, PidContent]:
 
 def check(data: bytes, units: Sequence[TsUnit], counters: Mapping[int, int]) -> None:
     """Compare a transport stream with the units it was made of. Raises TsBroken at the first difference."""
-    seen = inspect(data, counters)
     meant: dict[int, PidContent] = {}
     for pid in (VIDEO_PID, AUDIO_PID):
         sizes = [len(unit.data) for unit in units if unit.pid == pid]
         if sizes:
             first_pts = next(unit.pts for unit in units if unit.pid == pid) % WRAP
             meant[pid] = PidContent(len(sizes), sum(sizes), first_pts)
+    check_content(data, meant, counters)
+
+
+def check_content(data: bytes, meant: Mapping[int, PidContent], counters: Mapping[int, int]) -> None:
+    """Compare a transport stream with what was meant to be in it, its frames of sound counted as `pes`.
+
+    Raises TsBroken at the first difference.
+    """
+    seen = inspect(data, counters)
     if seen.keys() != meant.keys():
         raise TsBroken(f"PIDs {sorted(seen)} instead of {sorted(meant)}")
     for pid, want in meant.items():

@@ -23,7 +23,7 @@ import os
 import struct
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -45,9 +45,9 @@ _ENTRY = struct.Struct("<IBIqqq")  # stream, flags, size, pts, dts, duration
 _COUNT = struct.Struct("<II")  # packets, bytes of the checkpoint
 _HEAD, _BATCH, _CUT, _END = 1, 2, 3, 4
 _NS = 1_000_000_000
-_FAR_NS = 1 << 80  # after every packet
-_PLACE = itemgetter(0, 1, 2)  # of a row: task time, stream, dts
-_Row = tuple[int, int, int, int, int, int, int, int]  # these, flags, pts, duration, offset and size
+FAR_NS = 1 << 96  # after every packet
+# Task time in ns, stream, flags, pts, dts, duration; first and last byte of the payload in its batch.
+_Row = tuple[int, int, int, int, int, int, int, int]
 _LIBC = ctypes.CDLL(None, use_errno=True)
 SYNC_TOGETHER = 16  # files; below, one fdatasync each is as cheap and does not wait for other writers
 
@@ -131,6 +131,14 @@ class Entry(NamedTuple):
     duration: int
 
 
+class StoredBatch(NamedTuple):
+    """One batch read back. A table is rows of `<IBIqqq`: stream, flags, size, pts, dts, duration."""
+
+    table: bytes
+    payloads: bytes  # one after the other
+    streams: Collection[int]
+
+
 def ticks_to_ns(ticks: int, time_base_den: int) -> int:
     """Task time in ns of `ticks`, rounded down. The one conversion cuts and windows are compared with."""
     return ticks * _NS // time_base_den
@@ -156,6 +164,7 @@ class _Batch:
 
     file: _File
     offset: int  # of the first payload
+    size: int  # of all payloads
     table: bytes  # of `_ENTRY`
     spans: dict[int, tuple[int, int]]  # per stream: lowest and highest dts in its time base
 
@@ -289,7 +298,8 @@ class Journal:
         file, offset = self._write(_BATCH, body)
         self._ended = False
         self._state = state
-        self._note(_Batch(file, offset + _RECORD.size + _COUNT.size + len(table), table, spans))
+        size = len(body) - _COUNT.size - len(table) - len(state)
+        self._note(_Batch(file, offset + _RECORD.size + _COUNT.size + len(table), size, table, spans))
         faults.reach("after-journal-write")
 
     def cut(self, output: str, piece_no: int, at_ns: int, *, discontinuity: bool = False) -> None:
@@ -456,63 +466,74 @@ class Journal:
 
     def entries(self, output: str, from_ns: int, to_ns: int | None) -> list[Entry]:
         """The packets of `window` without their payloads."""
-        rows = [row for _, of_batch in self._rows(output, from_ns, to_ns) for row in of_batch]
-        rows.sort(key=_PLACE)
-        return [
+        found = [
             Entry(dts_ns, stream, flags, pts, dts, length)
-            for dts_ns, stream, dts, flags, pts, length, _, _ in rows
+            for batch in self._overlapping(output, from_ns, to_ns)
+            for dts_ns, stream, flags, pts, dts, length, _, _ in self._rows(output, batch, from_ns, to_ns)
         ]
+        found.sort(key=lambda entry: (entry.dts_ns, entry.stream, entry.dts))
+        return found
 
     def window(self, output: str, from_ns: int, to_ns: int | None) -> list[Packet]:
         """Packets of the output's streams with from_ns <= dts < to_ns (None: to the end), by (dts, stream).
 
         Payloads are read from the files. Raises JournalBroken if a file is shorter than it was.
         """
-        found: list[tuple[int, int, int, Packet]] = []
+        found = []
+        for batch, payloads in self._read(output, from_ns, to_ns):
+            for dts_ns, stream, flags, pts, dts, length, at, end in self._rows(output, batch, from_ns, to_ns):
+                packet = Packet(stream, flags, pts, dts, length, payloads[at:end])
+                found.append((dts_ns, stream, dts, packet))
+        found.sort(key=itemgetter(0, 1, 2))
+        return [packet for _, _, _, packet in found]
+
+    def batches(self, output: str, from_ns: int, to_ns: int | None) -> list[StoredBatch]:
+        """Each batch that has packets of `window`, and of others, in the order they were written.
+
+        Raises JournalBroken as `window` does.
+        """
+        read = self._read(output, from_ns, to_ns)
+        return [StoredBatch(batch.table, payloads, batch.spans.keys()) for batch, payloads in read]
+
+    def _dens(self, output: str) -> dict[int, int]:
+        streams = self.outputs[output].streams
+        return {stream: self.streams[stream].time_base_den for stream in streams if stream in self.streams}
+
+    def _overlapping(self, output: str, from_ns: int, to_ns: int | None) -> list[_Batch]:
+        dens = self._dens(output)
+        until_ns = FAR_NS if to_ns is None else to_ns
+        return [
+            batch
+            for batch in self._batches
+            if any(
+                ticks_to_ns(lowest, dens[stream]) < until_ns and ticks_to_ns(highest, dens[stream]) >= from_ns
+                for stream, (lowest, highest) in batch.spans.items()
+                if stream in dens
+            )
+        ]
+
+    def _rows(self, output: str, batch: _Batch, from_ns: int, to_ns: int | None) -> Iterator[_Row]:
+        dens = self._dens(output)
+        until_ns = FAR_NS if to_ns is None else to_ns
+        at = 0
+        for stream, flags, size, pts, dts, length in _ENTRY.iter_unpack(batch.table):
+            if stream in dens and from_ns <= (dts_ns := ticks_to_ns(dts, dens[stream])) < until_ns:
+                yield dts_ns, stream, flags, pts, dts, length, at, at + size
+            at += size
+
+    def _read(self, output: str, from_ns: int, to_ns: int | None) -> Iterator[tuple[_Batch, bytes]]:
+        """Each batch of `window` with all its payloads."""
         with ExitStack() as opened:
             fds: dict[Path, int] = {}
-            for batch, rows in self._rows(output, from_ns, to_ns):
+            for batch in self._overlapping(output, from_ns, to_ns):
                 path = batch.file.path
                 if path not in fds:
                     fds[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                     opened.callback(os.close, fds[path])
-                first, end = rows[0][6], rows[-1][6] + rows[-1][7]
-                data = os.pread(fds[path], end - first, first)
-                if len(data) != end - first:
-                    raise JournalBroken(f"{path.name} ends before byte {end}")
-                found += [
-                    (
-                        dts_ns,
-                        stream,
-                        dts,
-                        Packet(stream, flags, pts, dts, length, data[at - first : at - first + size]),
-                    )
-                    for dts_ns, stream, dts, flags, pts, length, at, size in rows
-                ]
-        found.sort(key=_PLACE)
-        return [packet for _, _, _, packet in found]
-
-    def _rows(self, output: str, from_ns: int, to_ns: int | None) -> Iterator[tuple[_Batch, list[_Row]]]:
-        """Per batch the packets of `window`, as they lie in it."""
-        dens = {s: self.streams[s].time_base_den for s in self.outputs[output].streams if s in self.streams}
-        until_ns = _FAR_NS if to_ns is None else to_ns
-        for batch in self._batches:
-            if not any(
-                ticks_to_ns(lowest, dens[stream]) < until_ns and ticks_to_ns(highest, dens[stream]) >= from_ns
-                for stream, (lowest, highest) in batch.spans.items()
-                if stream in dens
-            ):
-                continue
-            rows: list[_Row] = []
-            at = batch.offset
-            for stream, flags, size, pts, dts, length in _ENTRY.iter_unpack(batch.table):
-                if stream in dens:
-                    dts_ns = dts * _NS // dens[stream]
-                    if from_ns <= dts_ns < until_ns:
-                        rows.append((dts_ns, stream, dts, flags, pts, length, at, size))
-                at += size
-            if rows:
-                yield batch, rows
+                payloads = os.pread(fds[path], batch.size, batch.offset)
+                if len(payloads) != batch.size:
+                    raise JournalBroken(f"{path.name} ends before byte {batch.offset + batch.size}")
+                yield batch, payloads
 
     def forget(self, covered_until_ns: dict[str, int]) -> list[Path]:
         """Delete whole files of which each packet is before `covered_until_ns` in every output it is in.
@@ -659,7 +680,8 @@ class Journal:
         offset = _COUNT.size + count * _ENTRY.size
         table = body[_COUNT.size : offset]
         spans = _spans((stream, dts) for stream, _, _, _, dts, _ in _ENTRY.iter_unpack(table))
-        self._note(_Batch(file, start + offset, table, spans))
+        size = len(body) - offset - state_size
+        self._note(_Batch(file, start + offset, size, table, spans))
         self._state = body[len(body) - state_size :]
 
 

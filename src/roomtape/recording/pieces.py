@@ -11,7 +11,7 @@ from pathlib import Path
 
 from roomtape.media import adts, h264, ts
 from roomtape.recording import faults, names
-from roomtape.recording.journal import KEY, Journal, OutputHead, Packet, StreamHead, ticks_to_ns
+from roomtape.recording.journal import FAR_NS, KEY, Journal, OutputHead, Packet, StreamHead
 
 _MS = 1_000_000
 
@@ -72,17 +72,27 @@ def make_piece(
     Raises PieceBroken when the file does not hold what was meant, OSError (ENOSPC) from writing.
     """
     head = journal.outputs[output]
-    packets = journal.window(output, from_ns, to_ns)
-    units = to_units(journal.streams, packets)
-    if not units:
+    batches = journal.batches(output, from_ns, to_ns)
+    used = {stream for batch in batches for stream in batch.streams} & set(head.streams)
+    streams = {id: journal.streams[id] for id in used}
+    packed = ts.pack(
+        [(batch.table, batch.payloads) for batch in batches],
+        {
+            id: (stream.time_base_den, aac_config(stream).empty_header if stream.kind == "audio" else None)
+            for id, stream in streams.items()
+        },
+        from_ns,
+        FAR_NS if to_ns is None else to_ns,
+        counters,
+    )
+    if not packed.meant:
         return None
     journal.sync()  # a piece never outlives its packets: after a power cut the journal is not behind it
     faults.reach("mid-mux")
-    data, ends = ts.mux(units, counters)
+    data = packed.data
     end_ns = to_ns
     if end_ns is None or hole_follows:
-        last_ns = max(_end_ns(journal.streams, packet) for packet in packets)
-        end_ns = last_ns if end_ns is None else min(last_ns, end_ns)
+        end_ns = packed.end_ns if end_ns is None else min(packed.end_ns, end_ns)
     start_ms = _wall_ms(clock_wall_ms, from_ns)
     name = names.piece_name(
         sdk_app_id, room_in_names, head.user, head.media, head.type, start_ms, prefix=prefix
@@ -90,7 +100,9 @@ def make_piece(
     path = directory / name
 
     def check(written: Path) -> None:
-        _check(written, data, units, counters, demux)
+        _check(written, packed, counters)
+        if demux:
+            _check_by_demuxing(written, to_units(journal.streams, journal.window(output, from_ns, to_ns)))
 
     reserve = journal.reserve
     try:
@@ -102,8 +114,8 @@ def make_piece(
     else:
         if reserve is not None:
             reserve.keep()
-    width, height = _first_size(journal.streams, packets)
-    sound = _sound(journal.streams, packets, head)
+    width, height = (packed.key and h264.size(packed.key)) or (0, 0)
+    sound = _sound(journal.streams, packed.sound, head)
     return MadePiece(
         output=output,
         piece_no=piece_no,
@@ -116,8 +128,8 @@ def make_piece(
         start_ns=from_ns,
         end_ns=end_ns,
         duration_us=(_wall_ms(clock_wall_ms, end_ns) - start_ms) * 1000,
-        counters=ends,
-        packets=len(packets),
+        counters=packed.counters,
+        packets=packed.packets,
         width=width,
         height=height,
         channels=sound.channels if sound else 0,
@@ -128,8 +140,7 @@ def make_piece(
 def to_units(streams: dict[int, StreamHead], packets: Sequence[Packet]) -> list[ts.TsUnit]:
     """What the transport stream carries for these packets, in their order.
 
-    Times that do not rise within a PID (two streams of one kind that overlap) are moved up by one tick.
-    What is no picture, and sound that is empty or of a size ADTS cannot say, is left out.
+    What `ts.pack` does, said in Python: pieces that are taken apart again are compared with it.
     """
     used = {packet.stream: streams[packet.stream] for packet in packets}
     configs = {id: aac_config(stream) for id, stream in used.items() if stream.kind == "audio"}
@@ -209,40 +220,31 @@ def sync_path(path: Path) -> None:
         os.close(fd)
 
 
-def _check(
-    path: Path, data: bytes, units: Sequence[ts.TsUnit], counters: dict[int, int], demux: bool
-) -> None:
+def _check(path: Path, packed: ts.Packed, counters: dict[int, int]) -> None:
     """Read the file back. Raises PieceBroken."""
     on_disk = path.read_bytes()
     try:
-        ts.check(on_disk, units, counters)
-        if demux:
-            ts.check_by_demuxing(on_disk, units)
+        ts.check_content(on_disk, packed.meant, counters)
     except ts.TsBroken as error:
         raise PieceBroken(f"{path.name}: {error}") from error
-    if on_disk != data:
+    if on_disk != packed.data:
         raise PieceBroken(f"{path.name}: other bytes than were written")
+
+
+def _check_by_demuxing(path: Path, units: Sequence[ts.TsUnit]) -> None:
+    """Have FFmpeg take the file apart, and compare with the journal's packets. Raises PieceBroken."""
+    try:
+        ts.check_by_demuxing(path.read_bytes(), units)
+    except ts.TsBroken as error:
+        raise PieceBroken(f"{path.name}: {error}") from error
 
 
 def _wall_ms(clock_wall_ms: int, task_ns: int) -> int:
     return clock_wall_ms + task_ns // _MS
 
 
-def _end_ns(streams: dict[int, StreamHead], packet: Packet) -> int:
-    den = streams[packet.stream].time_base_den
-    return ticks_to_ns(max(packet.pts, packet.dts) + packet.duration, den)
-
-
-def _first_size(streams: dict[int, StreamHead], packets: Sequence[Packet]) -> tuple[int, int]:
-    for packet in packets:
-        if packet.flags & KEY and streams[packet.stream].kind == "video":
-            return h264.size(packet.data) or (0, 0)
-    return 0, 0
-
-
-def _sound(streams: dict[int, StreamHead], packets: Sequence[Packet], head: OutputHead) -> StreamHead | None:
+def _sound(streams: dict[int, StreamHead], first: int | None, head: OutputHead) -> StreamHead | None:
     """The sound of a piece, whose configuration changes only between pieces; of its output if it has none."""
-    sounds = {id: stream for id, stream in streams.items() if stream.kind == "audio"}
-    first = next((packet.stream for packet in packets if packet.stream in sounds), None)
-    of_output = (sounds[stream] for stream in head.streams if stream in sounds)
-    return next(of_output, None) if first is None else sounds[first]
+    ids = head.streams if first is None else [first]
+    of_output = (streams[stream] for stream in ids if stream in streams)
+    return next((stream for stream in of_output if stream.kind == "audio"), None)
