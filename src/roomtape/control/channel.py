@@ -1,23 +1,22 @@
 """The control channel between the server and its workers: a length and a msgpack map, both ways.
 
-`pack` and `Unpacker` are the codec both ends use; `Channel` is the worker's non-blocking end. A message
-is read back as exactly one of the structs of `messages.py`, or the connection is broken.
+`pack` and `Unpacker` are the codec both ends use; `Channel` is the worker's end, which never blocks. A
+message is read back as exactly one of the structs of `messages.py`, or the connection is broken.
 """
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
 from typing import Generic, TypeVar
 
 import msgspec
 
+from roomtape.control.connection import Connection
 from roomtape.control.messages import ToServer, ToWorker
 
 LENGTH = struct.Struct("<I")
 MAX_MESSAGE_BYTES = 64 << 20
-_CHUNK = 1 << 18
 
 T = TypeVar("T")
 
@@ -87,59 +86,19 @@ class Unpacker(Generic[T]):
         return out
 
 
-class Channel:
-    """The worker's end; never blocks. Its owner calls `on_readable` and `on_writable`."""
+class Channel(Connection):
+    """The worker's end."""
+
+    closed = ChannelClosed
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self._sock = sock
+        super().__init__(sock)
         self._unpacker = Unpacker.at_worker()
-        self._out = bytearray()
-
-    @classmethod
-    def connect(cls, path: str) -> Channel:
-        """Raises OSError when nobody listens there."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.connect(path)
-        except OSError:
-            sock.close()
-            raise
-        return cls(sock)
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    @property
-    def wants_write(self) -> bool:
-        return bool(self._out)
 
     def send(self, message: ToServer) -> None:
-        self._out += pack(message)
-        with contextlib.suppress(ChannelClosed):  # found again by the loop; whoever says this may go on
-            self.on_writable()
+        self._write(pack(message))
 
     def on_readable(self) -> list[ToWorker]:
         """Every whole message that has come. Raises ChannelClosed at the end of the connection."""
-        try:
-            chunk = self._sock.recv(_CHUNK)
-        except (BlockingIOError, InterruptedError):
-            return []
-        except OSError as error:
-            raise ChannelClosed(str(error)) from error
-        if not chunk:
-            raise ChannelClosed("the server closed the control channel")
-        return self._unpacker.feed(chunk)
-
-    def on_writable(self) -> None:
-        while self._out:
-            try:
-                sent = self._sock.send(self._out)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                raise ChannelClosed(str(error)) from error
-            del self._out[:sent]
-
-    def close(self) -> None:
-        self._sock.close()
+        chunk = self._received()
+        return self._unpacker.feed(chunk) if chunk else []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 IDR, SEI, SPS, PPS, AUD = 5, 6, 7, 8, 9
 START_CODE = b"\x00\x00\x00\x01"
@@ -111,6 +112,7 @@ class _Bits:
         return (code + 1) // 2 if code & 1 else -(code // 2)
 
 
+@lru_cache(maxsize=64)  # the same one comes with each key picture
 def parse_sps(nal: bytes) -> Sps:
     """Read a sequence parameter set NAL unit (with its header byte). Raises BadH264."""
     if len(nal) < 4 or nal[0] & 31 != SPS:

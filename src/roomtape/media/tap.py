@@ -1,21 +1,20 @@
 """Client of the media core's tap: frames of tracks out of the frame log, acknowledgements back.
 
-One connection carries many readers. Nothing here blocks: the owner of the selector loop calls
-`on_readable` and `on_writable`; what cannot be written yet waits in memory (requests are small). The
-worker must go on reading while it has something to write, or both ends would wait for each other.
+One connection carries many readers. Nothing here blocks; see `roomtape.control.connection`.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import socket
 import struct
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from roomtape.control.connection import ONCE_BYTES, Connection
 from roomtape.media.frames import Batch, TapFrame, Track
 
 OPEN, READ, ACK, UNREAD, CLOSE, KEYFRAME, FLUSH = range(1, 8)
@@ -25,7 +24,6 @@ HEADER = struct.Struct("<IB")  # length of type and body, type
 BATCH_HEAD = struct.Struct("<IIq")  # reader, count, watermark
 BATCH_ENTRY = struct.Struct("<QQIqqqI")  # track, seq, flags, pts, dts, capture, size
 MAX_MESSAGE = 256 << 20
-_CHUNK = 1 << 20
 
 
 @dataclass(slots=True, frozen=True)
@@ -158,15 +156,15 @@ def unpack_batch(body: bytes) -> BatchRead:
     reader, count, watermark_ns = BATCH_HEAD.unpack_from(body)
     offset = BATCH_HEAD.size
     payload = offset + count * BATCH_ENTRY.size
-    batch = Batch(watermark_ns)
+    frames: defaultdict[int, list[TapFrame]] = defaultdict(list)
     start = payload
     for track, seq, flags, pts, dts, capture_ns, size in BATCH_ENTRY.iter_unpack(body[offset:payload]):
-        frame = TapFrame(track, seq, flags, pts, dts, capture_ns, body[payload : payload + size])
-        payload += size
-        batch.frames.setdefault(track, []).append(frame)
+        end = payload + size
+        frames[track].append(TapFrame(track, seq, flags, pts, dts, capture_ns, body[payload:end]))
+        payload = end
     if payload != len(body):
         raise TapClosed("a batch whose sizes do not add up")
-    return BatchRead(reader, batch, payload - start)
+    return BatchRead(reader, Batch(watermark_ns, dict(frames)), payload - start)
 
 
 def parse(kind: int, body: bytes) -> TapMessage:
@@ -191,62 +189,22 @@ def parse(kind: int, body: bytes) -> TapMessage:
     raise TapClosed(f"unknown message {kind} on the tap")
 
 
-class TapClient:
-    """One non-blocking connection to a tap socket."""
+class TapClient(Connection):
+    """The worker's end of a tap socket."""
+
+    closed = TapClosed
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self._sock = sock
+        super().__init__(sock)
         self._in = bytearray()
-        self._out = bytearray()
-
-    @classmethod
-    def connect(cls, path: str) -> TapClient:
-        """Raises OSError when nobody listens there."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.connect(path)
-        except OSError:
-            sock.close()
-            raise
-        return cls(sock)
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    @property
-    def wants_write(self) -> bool:
-        return bool(self._out)
 
     def on_readable(self) -> list[TapMessage]:
         """Every whole message that has come. Raises TapClosed at the end of the connection."""
-        while True:
-            try:
-                chunk = self._sock.recv(_CHUNK)
-            except (BlockingIOError, InterruptedError):
-                break
-            except OSError as error:
-                raise TapClosed(str(error)) from error
-            if not chunk:
-                raise TapClosed("the core closed the tap")
+        while chunk := self._received():
             self._in += chunk
-            if len(chunk) < _CHUNK:
+            if len(chunk) < ONCE_BYTES:
                 break
         return [parse(kind, body) for kind, body in split(self._in)]
-
-    def on_writable(self) -> None:
-        """Write what waits, as far as the socket takes it."""
-        while self._out:
-            try:
-                sent = self._sock.send(self._out)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                raise TapClosed(str(error)) from error
-            del self._out[:sent]
-
-    def close(self) -> None:
-        self._sock.close()
 
     def open(self, reader: int, name: str, room: str, *, flush_ms: int, credit: int = 16 << 20) -> None:
         """Begin a durable reader; `name` is its identity across connections."""
@@ -260,7 +218,7 @@ class TapClient:
 
     def ack(self, reader: int, acks: Iterable[tuple[int, int]]) -> None:
         """Everything before each (track, next_seq) is safe."""
-        self._say(ACK, {"reader": reader, "acks": [list(pair) for pair in acks]})
+        self._say(ACK, {"reader": reader, "acks": list(acks)})
 
     def unread(self, reader: int, track: int) -> None:
         self._say(UNREAD, {"reader": reader, "track": track})
@@ -277,6 +235,4 @@ class TapClient:
         self._say(FLUSH, {"reader": reader})
 
     def _say(self, kind: int, body: dict[str, Any]) -> None:
-        self._out += frame_message(kind, json.dumps(body, separators=(",", ":")).encode())
-        with contextlib.suppress(TapClosed):  # found again by the loop; whoever says this may go on
-            self.on_writable()
+        self._write(frame_message(kind, json.dumps(body, separators=(",", ":")).encode()))

@@ -101,8 +101,8 @@ def pack(
     """`mux` of those packets of a journal's batches (table, payloads) that have from_ns <= dts < to_ns.
 
     streams: time base and, for sound, `AacConfig.empty_header`. Packets of other streams are left out, and so
-    is what is no picture, and sound that is empty or of a size ADTS cannot say. In the order of (dts, stream);
-    times that do not rise within a PID (two streams of one kind that overlap) are moved up by one tick.
+    is what is no picture, and sound that is empty or of a size ADTS cannot say. By (dts, stream); times that
+    do not rise within a PID (two streams of one kind that overlap) are moved up by one tick.
     Raises ValueError for a table and payloads that do not belong together.
     """
     data, ends, meant, packets, end_ns, key, sound = ts_piece(batches, streams, from_ns, to_ns, counters)

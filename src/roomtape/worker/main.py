@@ -30,6 +30,7 @@ from roomtape.worker import sandbox
 from roomtape.worker.finishing import Finisher
 
 TICK_S = 0.2
+TICK_NS = round(TICK_S * 1e9)
 RESERVE_BYTES = 8 << 20  # two pieces of 10 s at 3 Mb/s
 CONNECT_EVERY_S = 0.05
 SYNC_DEFAULT_S = 1.0
@@ -98,6 +99,7 @@ class Worker:
         self._waiting: list[say.Assign] = []  # came before the core said hello
         self._lifeline = process.lifeline_fd()
         self._beat_at = 0.0
+        self._tick_at = 0
         self._drained = False
         self._counters: Counter[str] = Counter()
         self._syncer = Syncer()
@@ -151,8 +153,10 @@ class Worker:
                         self._on_tap(heard)
                         self._beat_if_due()  # a worker that is far behind is slow, not silent
         now = time.monotonic_ns()
-        for slot in list(self._slots.values()):
-            self._tick(slot, now)
+        if now >= self._tick_at:
+            self._tick_at = now + TICK_NS
+            for slot in list(self._slots.values()):
+                self._tick(slot, now)
         self._finisher.tick(now)
         self._beat_if_due()
 
