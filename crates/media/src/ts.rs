@@ -205,7 +205,8 @@ impl Muxer<'_> {
         pes_head(&mut head, 0xc0, group.pts, None, group.bytes);
         let mut parts: Vec<&[u8]> = Vec::with_capacity(group.parts.len() + 1);
         parts.push(&head);
-        parts.extend(group.parts.drain(..));
+        parts.extend_from_slice(&group.parts);
+        group.parts.clear();
         group.bytes = 0;
         self.pes(AUDIO_PID, group.dts, true, &parts);
     }
