@@ -70,10 +70,10 @@ class Call:
 @pytest.fixture(scope="module")
 def call(stack: Stack, callbacks: CallbackReceiver) -> Call:
     alice = publish_whip(stack, ROOM, "alice", seconds=CALL_S + 30)
+    alice.wait_up()  # she opens the room
     bob = publish_rtmp(stack, ROOM, "bob", seconds=CALL_S + 30)
     tasks: dict[str, str] = {}
     try:
-        alice.wait_up()
         bob.wait_up()
         for name, record in TASKS.items():
             tasks[name] = stack.create_recording(ROOM, robot=f"robot_{name}", **record)
