@@ -104,7 +104,8 @@ def test_every_picture_sent_while_recorded_is_in_the_file_once(call: Call, task:
     path, lines = playlist(call, task, user, "main_video")
     seen = pictures(joined(segments(path, lines), tmp_path / "all.ts"))
     assert seen.holes() == []
-    assert len(seen.numbers) >= PIECE_S / FRAME_S
+    # The call ends when the first task has its first whole piece; the other was created a moment later.
+    assert len(seen.numbers) >= (PIECE_S - 1) / FRAME_S
     assert seen.numbers[-1] >= call.sent[user]["pictures"] - 2, "the end of the call is missing"
     assert seen.complaints == []
 

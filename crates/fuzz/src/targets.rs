@@ -9,7 +9,7 @@ use roomtape_media::h264::{
     annexb_to_avcc, annexb_units, avcc_to_annexb, avcc_units, AvcConfig, ParameterSets, Sps,
     MAX_SIDE,
 };
-use roomtape_media::{opus, vp8};
+use roomtape_media::{opus, ts, vp8};
 use roomtape_rtmp::amf;
 use roomtape_rtmp::session::{Event, Rules, Session};
 
@@ -77,6 +77,11 @@ pub const ALL: &[Target] = &[
         name: "depack",
         samples: rtp_payloads,
         run: depack,
+    },
+    Target {
+        name: "ts",
+        samples: transport_streams,
+        run: transport_stream,
     },
 ];
 
@@ -487,4 +492,40 @@ fn depack(data: &[u8]) {
         rest = &tail[length..];
     }
     fuzzing::depack(&packets);
+}
+
+// ---- transport streams -------------------------------------------------------------------------
+
+fn transport_streams() -> Vec<Vec<u8>> {
+    let picture = [&[0, 0, 0, 1, 9, 0xf0, 0, 0, 0, 1, 0x65][..], &[0x5a; 400]].concat();
+    let sound = [&[0xff, 0xf1, 0x4c, 0x80, 0x0d, 0x7f, 0xfc][..], &[0x21; 100]].concat();
+    let unit = |pid, dts, data| ts::Unit {
+        pid,
+        pts: dts,
+        dts,
+        key: dts == 0,
+        head: ts::Head::default(),
+        data,
+    };
+    let both: Vec<_> = (0..4)
+        .flat_map(|n| {
+            [
+                unit(ts::VIDEO_PID, n * 3000, &picture[..]),
+                unit(ts::AUDIO_PID, n * 3000 + 10, &sound[..]),
+            ]
+        })
+        .collect();
+    let alone = [unit(ts::AUDIO_PID, 0, &sound[..])];
+    [&both[..], &alone[..]]
+        .into_iter()
+        .filter_map(|units| ts::mux(units, &mut ts::Counters::new()).ok())
+        .collect()
+}
+
+fn transport_stream(data: &[u8]) {
+    if let Ok(content) = ts::inspect(data, &ts::Counters::new()) {
+        let bytes: u64 = content.values().map(|of| of.es_bytes).sum();
+        assert!(bytes <= data.len() as u64);
+        assert!(content.len() <= 2);
+    }
 }
