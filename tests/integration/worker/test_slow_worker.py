@@ -9,10 +9,25 @@ import pytest
 from roomtape.control import messages as say
 from roomtape.media.frames import NS
 from tests.support.inline import Inline
-from tests.support.recordings import TASK, TASK0_NS
+from tests.support.recordings import TASK, TASK0_NS, Source
 from tests.support.signals import h264_flashes, opus_beeps
 
 BEEP_S = 0.062
+
+
+def come_and_go_twice(it: Inline) -> Source:
+    """Amy's pictures from 0 to 3 s and from 4 to 7 s, of which the task has heard the first second; the second."""
+    first = it.publish("amy", "video", h264_flashes(3))
+    it.until(1)
+    first.push(it.core, TASK0_NS + 3 * NS)
+    it.core.stop_track(first.track, at_ns=TASK0_NS + 3 * NS, cause="closed")
+    it.sources.remove(first)
+    it.now_s = 4
+    second = it.publish("amy", "video", h264_flashes(3))
+    second.push(it.core, TASK0_NS + 7 * NS)
+    it.core.stop_track(second.track, at_ns=TASK0_NS + 7 * NS, cause="closed")
+    it.sources.remove(second)
+    return second
 
 
 def test_a_stop_waits_for_what_lies_in_the_socket_however_long_a_turn_took(inline: Callable[..., Inline]) -> None:
@@ -40,17 +55,7 @@ def test_a_session_that_came_and_went_while_the_one_before_was_read_is_recorded(
 ) -> None:
     it = inline()
     it.start()
-    first = it.publish("amy", "video", h264_flashes(3))
-    it.until(1)
-    for source in it.sources:
-        source.push(it.core, TASK0_NS + 3 * NS)
-    it.core.stop_track(first.track, at_ns=TASK0_NS + 3 * NS, cause="closed")
-    it.sources.clear()
-    it.now_s = 4
-    second = it.publish("amy", "video", h264_flashes(3))
-    second.push(it.core, TASK0_NS + 7 * NS)
-    it.core.stop_track(second.track, at_ns=TASK0_NS + 7 * NS, cause="closed")
-    it.sources.clear()
+    come_and_go_twice(it)
     it.core.advance("1400000001/s/class", TASK0_NS + 8 * NS)
     it.now_s = 8
     it.until(12)
@@ -86,16 +91,7 @@ def test_a_session_of_before_the_stop_is_recorded_by_a_worker_that_hears_of_it_a
 ) -> None:
     it = inline()
     it.start()
-    first = it.publish("amy", "video", h264_flashes(3))
-    it.until(1)
-    first.push(it.core, TASK0_NS + 3 * NS)
-    it.core.stop_track(first.track, at_ns=TASK0_NS + 3 * NS, cause="closed")
-    it.sources.clear()
-    it.now_s = 4
-    second = it.publish("amy", "video", h264_flashes(3))
-    second.push(it.core, TASK0_NS + 7 * NS)
-    it.core.stop_track(second.track, at_ns=TASK0_NS + 7 * NS, cause="closed")
-    it.sources.clear()
+    come_and_go_twice(it)
     it.now_s = 8
     it.core.advance("1400000001/s/class", TASK0_NS + 8 * NS)
     it.stop()  # nothing of what the core said since the first second has been heard
@@ -106,16 +102,7 @@ def test_what_the_log_let_go_before_it_was_read_is_told_as_a_gap(inline: Callabl
     it = inline()
     it.start()
     it.publish("amy", "audio", opus_beeps(8))
-    first = it.publish("amy", "video", h264_flashes(3))
-    it.until(1)
-    first.push(it.core, TASK0_NS + 3 * NS)
-    it.core.stop_track(first.track, at_ns=TASK0_NS + 3 * NS, cause="closed")
-    it.sources.remove(first)
-    it.now_s = 4
-    second = it.publish("amy", "video", h264_flashes(3))
-    second.push(it.core, TASK0_NS + 7 * NS)
-    it.core.stop_track(second.track, at_ns=TASK0_NS + 7 * NS, cause="closed")
-    it.sources.remove(second)
+    second = come_and_go_twice(it)
     it.core.forget(second.track)
     it.until(8)
     it.stop()
