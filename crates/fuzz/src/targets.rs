@@ -498,7 +498,11 @@ fn depack(data: &[u8]) {
 
 fn transport_streams() -> Vec<Vec<u8>> {
     let picture = [&[0, 0, 0, 1, 9, 0xf0, 0, 0, 0, 1, 0x65][..], &[0x5a; 400]].concat();
-    let sound = [&[0xff, 0xf1, 0x4c, 0x80, 0x0d, 0x7f, 0xfc][..], &[0x21; 100]].concat();
+    let sound = [
+        &[0xff, 0xf1, 0x4c, 0x80, 0x0d, 0x7f, 0xfc][..],
+        &[0x21; 100],
+    ]
+    .concat();
     let unit = |pid, dts, data| ts::Unit {
         pid,
         pts: dts,

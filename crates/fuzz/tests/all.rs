@@ -30,7 +30,7 @@ macro_rules! targets {
     };
 }
 
-targets!(sps, avcc, aac, vp8, opus, amf, rtmp, tap, stun, sdp, depack);
+targets!(sps, avcc, aac, vp8, opus, amf, rtmp, tap, stun, sdp, depack, ts);
 
 #[test]
 fn a_parser_that_panics_is_found_and_can_be_repeated() {
