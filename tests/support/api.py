@@ -39,6 +39,7 @@ VERSION = "2019-07-22"
 REGION = "ap-singapore"
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
+DELETE = "DeleteCloudRecording"
 
 
 @dataclass
@@ -264,3 +265,20 @@ async def stand(db: Database, clock: Clock) -> AsyncIterator[Stand]:
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
         core.stop()
+
+
+def task(api: Stand, task_id: str = "xx") -> dict[str, Any]:
+    """Parameters that name a task."""
+    return {"SdkAppId": api.app.sdk_app_id, "TaskId": task_id}
+
+
+async def create(api: Stand, **members: Any) -> Answer:
+    """CreateCloudRecording with `members` beside what it must have."""
+    return await api.call("CreateCloudRecording", await api.create_request(**members))
+
+
+async def foreign_app(api: Stand) -> int:
+    """The SdkAppId of another account's application."""
+    other = await api.access.create_account("other")
+    app, _ = await api.access.create_app(uin=other.uin)
+    return app.sdk_app_id

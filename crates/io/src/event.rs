@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use roomtape_media::{Codec, Kind, StopCause, TrackId};
+use roomtape_media::{Codec, Kind, StopCause, TrackId, TrackInfo};
 
 /// One second of one track: what arrived and what did not.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -101,4 +101,43 @@ pub enum CoreEvent {
         level: &'static str,
         text: String,
     },
+}
+
+impl CoreEvent {
+    /// A track begins at `at_ns`.
+    pub(crate) fn track_start(info: TrackInfo, at_ns: i64) -> Self {
+        Self::TrackStart {
+            track: info.id,
+            room: info.room,
+            user: info.user,
+            kind: info.kind,
+            codec: info.codec,
+            at_ns,
+        }
+    }
+
+    /// A track has ended at `at_ns`.
+    pub(crate) fn track_stop(info: TrackInfo, at_ns: i64, cause: StopCause) -> Self {
+        Self::TrackStop {
+            track: info.id,
+            room: info.room,
+            user: info.user,
+            kind: info.kind,
+            at_ns,
+            cause,
+        }
+    }
+
+    /// Pictures of a track are this large from `at_ns` on.
+    pub(crate) fn track_size(info: TrackInfo, (width, height): (u32, u32), at_ns: i64) -> Self {
+        Self::TrackSize {
+            track: info.id,
+            room: info.room,
+            user: info.user,
+            kind: info.kind,
+            width,
+            height,
+            at_ns,
+        }
+    }
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use roomtape_core::{Command, Event, Lane, LaneConfig, NumberTrack, Output, Protocol};
@@ -16,7 +15,7 @@ use crate::net::{LaneSockets, UdpBatch};
 use crate::poll::{Pace, PollSet};
 use crate::tap::TapMsg;
 use crate::tcp::TcpFrames;
-use crate::thread::spawn_or_abort;
+use crate::thread::Thread;
 
 /// What is posted to a lane.
 #[derive(Debug)]
@@ -40,7 +39,7 @@ pub struct LaneStats {
 pub struct LaneHandle {
     pub post: Post<LaneMsg>,
     stats: Arc<Mutex<LaneStats>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Thread<LaneMsg>,
 }
 
 impl LaneHandle {
@@ -50,10 +49,7 @@ impl LaneHandle {
 
     /// Asks the lane to end and waits for it.
     pub fn stop(&mut self) {
-        self.post.send(LaneMsg::Stop);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // a panic of the thread has ended the process already
-        }
+        self.thread.stop();
     }
 }
 
@@ -84,11 +80,11 @@ pub fn start(
         counted: LaneStats::default(),
         stats: stats.clone(),
     };
-    let thread = spawn_or_abort(&name, move || thread.run())?;
+    let thread = Thread::start(&name, post.clone(), LaneMsg::Stop, move || thread.run())?;
     Ok(LaneHandle {
         post,
         stats,
-        thread: Some(thread),
+        thread,
     })
 }
 
@@ -265,36 +261,14 @@ fn core_event(event: Event) -> CoreEvent {
             seat: who.seat.as_str(),
             reason,
         },
-        Event::TrackStart { info, at_ns } => CoreEvent::TrackStart {
-            track: info.id,
-            room: info.room,
-            user: info.user,
-            kind: info.kind,
-            codec: info.codec,
-            at_ns,
-        },
-        Event::TrackStop { info, at_ns, cause } => CoreEvent::TrackStop {
-            track: info.id,
-            room: info.room,
-            user: info.user,
-            kind: info.kind,
-            at_ns,
-            cause,
-        },
+        Event::TrackStart { info, at_ns } => CoreEvent::track_start(info, at_ns),
+        Event::TrackStop { info, at_ns, cause } => CoreEvent::track_stop(info, at_ns, cause),
         Event::TrackSize {
             info,
             width,
             height,
             at_ns,
-        } => CoreEvent::TrackSize {
-            track: info.id,
-            room: info.room,
-            user: info.user,
-            kind: info.kind,
-            width,
-            height,
-            at_ns,
-        },
+        } => CoreEvent::track_size(info, (width, height), at_ns),
         Event::Stats(all) => CoreEvent::Stats(
             all.into_iter()
                 .map(|(track, s)| TrackStats {

@@ -9,16 +9,12 @@ import pytest
 
 from roomtape.access.tickets import Right
 from roomtape.recording.spec import CloudStorageSpec, SubscribeLists, VodSpec
-from tests.support.api import Answer, Stand
+from tests.support.api import Stand, create
 from tests.support.taskrows import FileView
 
 OUT_OF_RANGE = "InvalidParameter.OutOfRange"
 MODIFY = "ModifyCloudRecording"
 VOD = {"CloudVod": {"TencentVod": {}}}
-
-
-async def create(api: Stand, **members: Any) -> Answer:
-    return await api.call("CreateCloudRecording", await api.create_request(**members))
 
 
 def put(request: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

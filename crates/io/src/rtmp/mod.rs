@@ -8,7 +8,6 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use roomtape_media::{Kind, Source, StopCause, TapDemand, TapInput, TrackId};
@@ -27,7 +26,7 @@ use crate::mailbox::{Mailbox, Post};
 use crate::outbuf::OutBuffer;
 use crate::poll::{Pace, PollSet};
 use crate::tap::TapMsg;
-use crate::thread::spawn_or_abort;
+use crate::thread::Thread;
 use door::{Door, Verdict};
 
 const MS: i64 = 1_000_000;
@@ -93,23 +92,13 @@ pub enum RtmpMsg {
 pub struct RtmpHandle {
     pub post: Post<RtmpMsg>,
     pub addr: SocketAddr,
-    thread: Option<JoinHandle<()>>,
+    thread: Thread<RtmpMsg>,
 }
 
 impl RtmpHandle {
     /// Ends the thread and closes all connections.
     pub fn stop(&mut self) {
-        self.post.send(RtmpMsg::Stop);
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread has ended the process already.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for RtmpHandle {
-    fn drop(&mut self) {
-        self.stop();
+        self.thread.stop();
     }
 }
 
@@ -147,12 +136,8 @@ pub fn start(
         demanded: HashSet::new(),
         marked: HashSet::new(),
     };
-    let handle = spawn_or_abort("rtmp", move || thread.run())?;
-    Ok(RtmpHandle {
-        post,
-        addr,
-        thread: Some(handle),
-    })
+    let thread = Thread::start("rtmp", post.clone(), RtmpMsg::Stop, move || thread.run())?;
+    Ok(RtmpHandle { post, addr, thread })
 }
 
 struct Conn {
@@ -526,24 +511,12 @@ impl Rtmp {
                 Out::Tap(input) => self.for_tap.push(TapMsg::Media(input)),
                 Out::Inject(inject) => self.for_lanes.push((publisher.room().clone(), inject)),
                 Out::Start(info) => {
-                    self.for_server.push(CoreEvent::TrackStart {
-                        track: info.id,
-                        room: info.room,
-                        user: info.user,
-                        kind: info.kind,
-                        codec: info.codec,
-                        at_ns: info.started_ns,
-                    });
+                    let at_ns = info.started_ns;
+                    self.for_server.push(CoreEvent::track_start(info, at_ns));
                 }
                 Out::Stop { info, at_ns, cause } => {
-                    self.for_server.push(CoreEvent::TrackStop {
-                        track: info.id,
-                        room: info.room,
-                        user: info.user,
-                        kind: info.kind,
-                        at_ns,
-                        cause,
-                    });
+                    self.for_server
+                        .push(CoreEvent::track_stop(info, at_ns, cause));
                 }
                 Out::Size {
                     info,
@@ -551,15 +524,8 @@ impl Rtmp {
                     height,
                     at_ns,
                 } => {
-                    self.for_server.push(CoreEvent::TrackSize {
-                        track: info.id,
-                        room: info.room,
-                        user: info.user,
-                        kind: info.kind,
-                        width,
-                        height,
-                        at_ns,
-                    });
+                    self.for_server
+                        .push(CoreEvent::track_size(info, (width, height), at_ns));
                 }
             }
         }

@@ -12,7 +12,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use roomtape_media::log::{Limits, LogStats, Logs, OpenSpec, ReadError, ReaderKey};
 use roomtape_media::{TapDemand, TapInput};
@@ -21,7 +20,7 @@ use crate::clock::now_ns;
 use crate::mailbox::{Mailbox, Post};
 use crate::outbuf::OutBuffer;
 use crate::poll::{Pace, PollSet};
-use crate::thread::spawn_or_abort;
+use crate::thread::Thread;
 use wire::{Cutter, Inbound, Mode, Open};
 
 /// Above this a connection is given no more frames until it has taken some.
@@ -58,7 +57,7 @@ pub enum TapMsg {
 pub struct TapHandle {
     pub post: Post<TapMsg>,
     stats: Arc<Mutex<LogStats>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Thread<TapMsg>,
 }
 
 impl TapHandle {
@@ -68,17 +67,7 @@ impl TapHandle {
 
     /// Ends the thread and removes the socket.
     pub fn stop(&mut self) {
-        self.post.send(TapMsg::Stop);
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread has ended the process already.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for TapHandle {
-    fn drop(&mut self) {
-        self.stop();
+        self.thread.stop();
     }
 }
 
@@ -111,11 +100,11 @@ pub fn start(config: TapConfig, demand: Box<dyn Fn(TapDemand) + Send>) -> io::Re
         next_reader: 1,
         stats: stats.clone(),
     };
-    let thread = spawn_or_abort("tap", move || tap.run())?;
+    let thread = Thread::start("tap", post.clone(), TapMsg::Stop, move || tap.run())?;
     Ok(TapHandle {
         post,
         stats,
-        thread: Some(thread),
+        thread,
     })
 }
 
