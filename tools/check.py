@@ -16,10 +16,13 @@ from collections.abc import Callable, Sequence
 from project import PYTHON, ROOT, Broken, done, environment, is_fresh, need, run
 
 Command = Sequence[str]
+FAILED = re.compile(r"(\d+) (?:failed|error)")
 CLOSING = re.compile(r"(\d+ (passed|failed|error)|no tests ran|^Contracts:|^Success:|^Found \d+ error)")
 CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed")
 # Tests with real media run in real time and mostly wait: two at once on two cores, whole files each.
 SPREAD = ("-n", "2", "--dist", "loadfile")
+# What is late only because others ran beside it is not late alone: so many are tried once more, and told.
+SECOND_TRIES = 4
 CARGO_TEST = ("cargo", "test", "--release", "--locked")
 FUZZ_S = 20  # each target, in the rust tier; `make fuzz` takes longer
 WHEEL = "tests/acceptance/test_wheel.py"
@@ -75,14 +78,22 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def tier(name: str, commands: list[Command], env: dict[str, str]) -> tuple[float, bool, str]:
-    """Run all commands of a tier, also after a failure. Returns seconds, verdict and closing lines."""
+    """Run all commands of a tier, also after a failure. Returns seconds, verdict and closing lines.
+
+    A few failures among tests that share the machine are tried once more alone; the closing lines tell both.
+    """
     begin = time.monotonic()
     good, closings = True, []
     for command in commands:
         print(f"\n== {name}: {' '.join(command).replace(str(ROOT) + '/', '')}", flush=True)
         code, closing = stream(command, env, print_line)
-        good = good and code == 0
         closings += [closing] if closing else []
+        if code == 1 and SPREAD[-1] in command and sum(map(int, FAILED.findall(closing))) <= SECOND_TRIES:
+            alone = [word for word in command if word not in SPREAD] + ["--last-failed"]
+            print(f"\n== {name}, alone: {' '.join(alone).replace(str(ROOT) + '/', '')}", flush=True)
+            code, closing = stream(alone, env, print_line)
+            closings += [f"alone: {closing}"]
+        good = good and code == 0
         if code != 0:
             print(f"== {name}: ended with {code}", flush=True)
     return time.monotonic() - begin, good, "; ".join(closings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +44,38 @@ def test_the_results_of_all_crates_are_added_up(tool, capsys) -> None:
     text = "test result: ok. 3 passed; 0 failed; 0 ignored\\ntest result: ok. 4 passed; 1 failed; 0 ignored"
     _, _, closing = tool("check").tier("rust", [[sys.executable, "-c", f"print('{text}')"]], {})
     assert closing == "7 passed, 1 failed"
+
+
+SPREAD_TESTS = """
+from pathlib import Path
+import pytest
+
+@pytest.mark.parametrize("number", range({count}))
+def test_late(number, tmp_path_factory):
+    mark = Path(__file__).with_name(f"seen{{number}}")
+    first = not mark.exists()
+    mark.touch()
+    assert {good}
+
+def test_in_time():
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("count", "good", "verdict", "told"),
+    [(2, "not first", True, "alone: 2 passed"), (1, "False", False, "alone: 1 failed"), (5, "not first", False, "5 failed")],
+)  # fmt: skip
+def test_the_few_that_fail_beside_others_are_tried_once_more_alone(
+    tool, tmp_path, capsys, count: int, good: str, verdict: bool, told: str
+) -> None:
+    (tmp_path / "test_spread.py").write_text(SPREAD_TESTS.format(count=count, good=good))
+    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", str(tmp_path)]
+    _, passed, closing = tool("check").tier("x", [command], {**os.environ, "PYTEST_ADDOPTS": ""})
+    assert passed is verdict
+    assert f"{count} failed, 1 passed" in closing
+    assert told in closing
+    assert ("alone" in closing) is (count < 5)
 
 
 def test_an_unknown_tier_is_wrong_usage(tool, capsys) -> None:
