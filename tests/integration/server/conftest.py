@@ -55,19 +55,6 @@ class Door:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def db(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Database]:
-    database = await Database.open(f"sqlite:///{tmp_path}/roomtape.db", clock)
-    await database.migrate()
-    yield database
-    await database.close()
-
-
-@pytest.fixture
 async def door(db: Database, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Door]:
     async with stage(db, clock, tmp_path) as server:
         events = CoreEvents(server.rooms)

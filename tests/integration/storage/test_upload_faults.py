@@ -7,7 +7,7 @@ endpoint that breaks on demand.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,19 +31,6 @@ LONG_S = 301  # the queue sleeps at most 300 s; what sleeps longer is MaxIdleTim
 TEN_MINUTES_MS = 600_000
 SERVER_FAULT = Answer(500, "InternalError", "We encountered an internal error. Please try again.")
 EXPIRED = Answer(403, "ExpiredToken", "The provided token has expired.")
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def db(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Database]:
-    database = await Database.open(f"sqlite:///{tmp_path}/roomtape.db", clock)
-    await database.migrate()
-    yield database
-    await database.close()
 
 
 @dataclass
@@ -122,12 +109,6 @@ async def begin(server: Stage, faulty: FaultyS3, bucket: str, **changes: Any) ->
     )
     await server.recording.create(server.spec(storage=place, max_idle_s=86_400, **changes))
     return Job(server, worker, await worker.take(), faulty, bucket)
-
-
-@pytest.fixture
-async def server(db: Database, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with stage(db, clock, tmp_path) as running:
-        yield running
 
 
 def media(fault: Fault) -> Callable[[Request], Fault | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,25 +33,6 @@ MEMBERS = {
         }
     },
 }
-
-
-@pytest.fixture
-async def db(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Database]:
-    database = await Database.open(f"sqlite:///{tmp_path}/roomtape.db", clock)
-    await database.migrate()
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def server(db: Database, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with stage(db, clock, tmp_path) as running:
-        yield running
 
 
 async def switch_on(server: Stage) -> None:

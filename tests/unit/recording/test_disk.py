@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -18,20 +17,6 @@ from tests.support.stage import ScriptedWorker, Stage, stage
 
 GB = 1_000_000_000
 WARN, REFUSE, PAUSE = 20 * GB, 10 * GB, 2 * GB
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def server(clock: ManualClock, tmp_path: Path) -> AsyncIterator[Stage]:
-    db = await Database.open(f"sqlite:///{tmp_path}/roomtape.db", clock)
-    await db.migrate()
-    async with stage(db, clock, tmp_path) as running:
-        yield running
-    await db.close()
 
 
 def set_free(server: Stage, free_bytes: int) -> None:

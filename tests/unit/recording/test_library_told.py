@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,25 +22,6 @@ from tests.support.stage import LINK_S, PATIENCE_S, ScriptedWorker, Stage, stage
 
 TOLD_OF_NO_LIBRARY = {303, 304, 305, 307, 308, 310}
 BASE = f"{enc('class')}_UserId_s_{enc('amy')}_UserId_e_main"
-
-
-@pytest.fixture
-async def db(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Database]:
-    database = await Database.open(f"sqlite:///{tmp_path}/roomtape.db", clock)
-    await database.migrate()
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def server(db: Database, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with stage(db, clock, tmp_path) as running:
-        yield running
 
 
 async def record(server: Stage, *, pieces: int = 2, **vod: Any) -> tuple[str, ScriptedWorker]:

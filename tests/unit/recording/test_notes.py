@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 import sqlalchemy as sa
 
-from roomtape.clock import ManualClock
 from roomtape.console import reading
 from roomtape.control.messages import Note, StoppedCommitted
 from roomtape.recording import notes
-from roomtape.state.database import Database
 from roomtape.state.schema import task_notes
-from tests.support.stage import ScriptedWorker, Stage, stage
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def server(clock: ManualClock, tmp_path: Path) -> AsyncIterator[Stage]:
-    db = await Database.open(f"sqlite:///{tmp_path}/roomtape.db", clock)
-    await db.migrate()
-    async with stage(db, clock, tmp_path) as running:
-        yield running
-    await db.close()
+from tests.support.stage import ScriptedWorker, Stage
 
 
 async def test_the_whole_life_of_a_task_can_be_read(server: Stage) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -38,25 +37,6 @@ from roomtape.rooms.model import Session
 from roomtape.state.database import Database
 from roomtape.state.schema import minutes, pieces, tasks, uploads
 from tests.support.stage import ScriptedWorker, Stage, stage
-
-
-@pytest.fixture
-async def db(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Database]:
-    database = await Database.open(f"sqlite:///{tmp_path}/roomtape.db", clock)
-    await database.migrate()
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def server(db: Database, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with stage(db, clock, tmp_path) as running:
-        yield running
 
 
 async def test_a_recording_from_create_to_its_last_event(server: Stage) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,25 +18,6 @@ MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 STEPS = [-HOUR_MS, -5 * MINUTE_MS, 5 * MINUTE_MS, HOUR_MS]
 
 pytestmark = pytest.mark.parametrize("step_ms", STEPS)
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def db(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Database]:
-    database = await Database.open(f"sqlite:///{tmp_path}/roomtape.db", clock)
-    await database.migrate()
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-async def server(db: Database, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with stage(db, clock, tmp_path) as running:
-        yield running
 
 
 async def recording(server: Stage) -> tuple[ScriptedWorker, Assign]:

@@ -1,4 +1,4 @@
-"""A server life without HTTP: rooms over the core's twin, a real database and a manual clock."""
+"""A server's life without HTTP, on a clock that stands still: rooms and tasks over the core's twin, a real database."""
 
 from __future__ import annotations
 
