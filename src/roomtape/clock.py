@@ -183,3 +183,16 @@ async def within(clock: Clock, seconds: float, work: Awaitable[T]) -> T:
             future.cancel()
         if pending:
             await asyncio.gather(*pending, return_exceptions=True)
+
+
+async def sleep_unless(clock: Clock, seconds: float | None, event: asyncio.Event) -> None:
+    """Sleep so long on the given clock (None: without end), but no longer than until the event is set."""
+    waits: list[asyncio.Future[object]] = [asyncio.ensure_future(event.wait())]
+    if seconds is not None:
+        waits.append(asyncio.ensure_future(clock.sleep(seconds)))
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)

@@ -31,7 +31,7 @@ from roomtape.callbacks.schedule import (
     judge,
     next_start,
 )
-from roomtape.clock import NS_PER_S, Clock, within
+from roomtape.clock import NS_PER_S, Clock, sleep_unless, within
 from roomtape.events.outbox import TOPIC
 from roomtape.state.database import Database, DatabaseUnavailable
 from roomtape.state.sealing import Sealer, SealError
@@ -233,14 +233,7 @@ class Dispatcher:
         left_ns = instants.due_ns - self._clock.monotonic_ns()
         if left_ns <= 0:
             return True
-        timer = asyncio.ensure_future(self._clock.sleep(left_ns / NS_PER_S))
-        kicked = asyncio.ensure_future(queue.kick.wait())
-        try:
-            await asyncio.wait({timer, kicked}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            kicked.cancel()
-            await asyncio.gather(timer, kicked, return_exceptions=True)
+        await sleep_unless(self._clock, left_ns / NS_PER_S, queue.kick)
         return not queue.kick.is_set()
 
     async def _make_head(self, delivery: Delivery, instants: _Instants) -> Delivery | None:

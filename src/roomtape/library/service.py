@@ -17,7 +17,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import IntegrityError
 
-from roomtape.clock import NS_PER_S, Clock
+from roomtape.clock import NS_PER_S, Clock, sleep_unless
 from roomtape.errors import DomainError, Fault
 from roomtape.library.links import Links
 from roomtape.library.store import LibraryStore, segments
@@ -262,17 +262,8 @@ class Library:
                 wait_s = _RETRY_S
             if not self._closed:
                 looked_s = (self._clock.monotonic_ns() - began_ns) / NS_PER_S
-                await self._sleep_or_wake(None if wait_s is None else wait_s - looked_s)
-
-    async def _sleep_or_wake(self, wait_s: float | None) -> None:
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._wake.wait())]
-        if wait_s is not None:
-            waits.append(asyncio.ensure_future(self._clock.sleep(wait_s)))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+                left_s = None if wait_s is None else wait_s - looked_s
+                await sleep_unless(self._clock, left_s, self._wake)
 
     async def _sweep(self) -> float | None:
         """Delete what is due; returns the seconds until something else is, None while nothing expires."""

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 import structlog
 
 from roomtape import faults
-from roomtape.clock import NS_PER_S, Clock
+from roomtape.clock import NS_PER_S, Clock, sleep_unless
 from roomtape.state.database import Database, DatabaseUnavailable
 from roomtape.state.ledger import After
 from roomtape.state.schema import uploads
@@ -261,22 +261,13 @@ class Uploads:
             wait_s = await self._guarded(self._start_due(), otherwise=_DATABASE_RETRY_S)
             if not self._closed:
                 looked_s = (self._clock.monotonic_ns() - began_ns) / NS_PER_S
-                await self._sleep_or_wake(None if wait_s is None else wait_s - looked_s)
+                left_s = None if wait_s is None else wait_s - looked_s
+                await sleep_unless(self._clock, left_s, self._wake)
         if self._running:
             _, late = await asyncio.wait(self._running.values(), timeout=GRACE_S)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-
-    async def _sleep_or_wake(self, wait_s: float | None) -> None:
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._wake.wait())]
-        if wait_s is not None:
-            waits.append(asyncio.ensure_future(self._clock.sleep(wait_s)))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
 
     async def _start_due(self) -> float | None:
         """Start what is due; returns the seconds until something else is, None while nothing waits."""

@@ -13,7 +13,7 @@ from roomtape.recording.service import UploadRules
 from roomtape.recording.spec import CloudStorageSpec
 from roomtape.secret import Secret
 from roomtape.state.database import Database
-from tests.integration.storage.test_upload_faults import LONG_S, SERVER_FAULT, Job, clock, db  # noqa: F401
+from tests.integration.storage.test_upload_faults import LONG_S, SERVER_FAULT, Job
 from tests.support.faulty_s3 import FaultyS3, Slow
 from tests.support.s3 import ACCESS_KEY, SECRET_KEY
 from tests.support.stage import PATIENCE_S, ScriptedWorker, Stage, stage
@@ -35,7 +35,7 @@ async def hanging_task(server: Stage, worker: ScriptedWorker, faulty: FaultyS3, 
 
 @pytest.mark.parametrize("hanging", [1, PLACES - 1])
 async def test_a_store_that_never_answers_holds_nobody_else_up(
-    db: Database, clock: ManualClock, tmp_path: Path, faulty: FaultyS3, bucket: str, hanging: int  # noqa: F811
+    db: Database, clock: ManualClock, tmp_path: Path, faulty: FaultyS3, bucket: str, hanging: int
 ) -> None:
     async with stage(db, clock, tmp_path, upload=UploadRules(concurrency=PLACES)) as server:
         worker = ScriptedWorker(server.workers)
@@ -55,7 +55,7 @@ async def test_a_store_that_never_answers_holds_nobody_else_up(
 
 
 async def test_failing_stores_get_a_quarter_of_the_places_and_all_again_when_they_work(
-    db: Database, clock: ManualClock, tmp_path: Path, faulty: FaultyS3, bucket: str  # noqa: F811
+    db: Database, clock: ManualClock, tmp_path: Path, faulty: FaultyS3, bucket: str
 ) -> None:
     async with stage(db, clock, tmp_path, upload=UploadRules(concurrency=PLACES)) as server:
         worker = ScriptedWorker(server.workers)
