@@ -88,7 +88,7 @@ class Mp4Writer:
         """Read the file's index back and compare it with what was written. Raises Mp4Broken."""
         written = {kind: track for kind, track in self._tracks.items() if track.packets}
         seen = {kind: [0, 0] for kind in written}
-        with av.open(str(path), "r", format="mp4") as container:
+        with av.open(str(path), "r", format="mp4", options=_AS_IT_STANDS) as container:
             if {stream.type for stream in container.streams} != written.keys():
                 raise Mp4Broken(f"{path.name}: tracks {[stream.type for stream in container.streams]}")
             for packet in container.demux():
@@ -102,4 +102,6 @@ class Mp4Writer:
                 raise Mp4Broken(f"{path.name}: {kind} {seen[kind]} instead of {[track.packets, track.keys]}")
 
 
+# Without these, pictures that are all intra count as key pictures though the index does not say so.
+_AS_IT_STANDS = {"fflags": "+noparse+nofillin"}
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "7.1"}
