@@ -1,4 +1,4 @@
-"""The media core (Rust): WebRTC lanes, RTMP, the tap; and transport streams, packed and taken apart.
+"""The media core (Rust): WebRTC lanes, RTMP, the tap; transport streams, packed and taken apart; signatures.
 
 All calls return at once; what comes of them is told by events. Times called `*_ns` are nanoseconds of
 CLOCK_MONOTONIC, the clock of `time.monotonic_ns()`. A room is named by its key: "<sdk_app_id>/s/<string
@@ -9,7 +9,7 @@ once the core has been stopped.
 from collections.abc import Mapping, Sequence
 from typing import final
 
-__all__ = ["Core", "ts_inspect", "ts_mux", "ts_piece"]
+__all__ = ["Core", "tc3_fits", "ts_inspect", "ts_mux", "ts_piece"]
 
 def ts_mux(
     units: Sequence[tuple[int, int, int, bool, bytes]], counters: Mapping[int, int]
@@ -27,6 +27,25 @@ def ts_piece(
 
 def ts_inspect(data: bytes, counters: Mapping[int, int]) -> dict[int, tuple[int, int, int]]:
     """Per elementary PID (PES packets, elementary bytes, first pts); see `roomtape.media.ts.inspect`."""
+
+def tc3_fits(
+    key: bytes,
+    signature: str,
+    beginning: str,
+    method: str,
+    path: str,
+    query: bytes,
+    headers: dict[str, str],
+    signed: tuple[str, ...],
+    payload: bytes,
+    hosts: tuple[str, ...],
+    /,
+) -> bool | None:
+    """Whether a TC3 signature fits; see `roomtape.api.signing.verify_tc3`. None: a signed header is absent.
+
+    `beginning`: of the text that is signed, all before the hash of the canonical request. `payload`: what is
+    hashed as the body. Raises UnicodeEncodeError for lone surrogates.
+    """
 
 @final
 class Core:

@@ -112,9 +112,13 @@ def test_no_wire_names_in_the_domains() -> None:
     assert found == {}
 
 
-def test_the_core_is_imported_for_media_and_for_transport_streams_alone() -> None:
+def test_the_core_is_imported_for_media_transport_streams_and_signatures_alone() -> None:
     importers = [name for name, text in python("").items() if "roomtape._core" in imports(text)]
-    assert sorted(importers) == ["src/roomtape/media/core.py", "src/roomtape/media/ts.py"]
+    assert sorted(importers) == [
+        "src/roomtape/api/signing.py",
+        "src/roomtape/media/core.py",
+        "src/roomtape/media/ts.py",
+    ]
 
 
 def test_a_worker_opens_no_database_and_no_network() -> None:

@@ -2,6 +2,7 @@
 
 mod core;
 mod events;
+mod sign;
 mod ts;
 
 use pyo3::prelude::*;
@@ -12,5 +13,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(ts::ts_mux, m)?)?;
     m.add_function(wrap_pyfunction!(ts::ts_inspect, m)?)?;
     m.add_function(wrap_pyfunction!(ts::ts_piece, m)?)?;
+    m.add_function(wrap_pyfunction!(sign::tc3_fits, m)?)?;
     Ok(())
 }

@@ -35,7 +35,7 @@ class Call(msgspec.Struct, eq=False):
     method: str
     path: str
     query: bytes  # raw, as received
-    headers: Mapping[str, str]  # by lower-case name
+    headers: dict[str, str]  # by lower-case name
     address: str  # the caller's, as believed
     trusted: bool  # the peer is a proxy of ours
     started_ns: int

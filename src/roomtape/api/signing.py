@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from roomtape._core import tc3_fits
+
 ALGORITHM = "TC3-HMAC-SHA256"
 TERMINATOR = "tc3_request"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
@@ -58,7 +60,7 @@ class Tc3Request:
     method: str
     path: str
     query: bytes
-    headers: Mapping[str, str]
+    headers: dict[str, str]
     body: bytes
     timestamp: str
 
@@ -69,6 +71,7 @@ _SIGNATURE = re.compile(r"[0-9a-f]{64}")
 _SIGNATURE_LENGTH = 64
 _SAMPLE = "0" * _SIGNATURE_LENGTH
 _MAX_PREFIX = 512  # of an Authorization header whose reading is kept
+_MAX_KNOWN, _MAX_KNOWN_TEXT = 256, 255  # hosts whose texts are kept, and how long these are together
 
 
 def parse_authorization(value: str) -> Authorization:
@@ -138,15 +141,20 @@ def tc3_key(secret_key: str, date: str, service: str) -> bytes:
     return _hmac(_hmac(key, service), TERMINATOR)
 
 
-def payload_hash(request: Tc3Request) -> str:
-    """Lower-case hex of the hash of the body, of nothing for GET, or of the mark for an unsigned body."""
+def payload(request: Tc3Request) -> bytes:
+    """What is hashed: the body, nothing for GET, the mark for an unsigned body."""
     if request.headers.get("x-tc-content-sha256") == UNSIGNED_PAYLOAD:
-        return hashlib.sha256(UNSIGNED_PAYLOAD.encode()).hexdigest()
-    return hashlib.sha256(b"" if request.method == "GET" else request.body).hexdigest()
+        return UNSIGNED_PAYLOAD.encode()
+    return b"" if request.method == "GET" else request.body
+
+
+def payload_hash(request: Tc3Request) -> str:
+    """Lower-case hex of the hash of `payload`."""
+    return hashlib.sha256(payload(request)).hexdigest()
 
 
 def canonical_request(
-    request: Tc3Request, signed: Sequence[str], payload: str, *, path: str, host: str, lower: bool
+    request: Tc3Request, signed: Sequence[str], hashed: str, *, path: str, host: str, lower: bool
 ) -> str:
     """The canonical request with one choice of path, host text and header value case."""
     lines = ""
@@ -158,71 +166,55 @@ def canonical_request(
         lines += f"{name}:{value.lower() if lower else value}\n"
     # Signed as received: clients order and encode their queries each in their own way.
     query = request.query.decode("latin-1") if request.method == "GET" else ""
-    return f"{request.method}\n{path}\n{query}\n{lines}\n{';'.join(signed)}\n{payload}"
+    return f"{request.method}\n{path}\n{query}\n{lines}\n{';'.join(signed)}\n{hashed}"
 
 
 def tc3_signature(key: bytes, authorization: Authorization, timestamp: str, canonical: str) -> str:
     """Lower-case hex of the signature over one canonical request."""
     digest = hashlib.sha256(canonical.encode("latin-1", "replace")).hexdigest()
     scope = f"{authorization.date}/{authorization.service}/{TERMINATOR}"
-    text = f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest}"
-    inner, outer = _begun_macs(key)
-    inner, outer = inner.copy(), outer.copy()
-    inner.update(text.encode("utf-8", "surrogateescape"))
-    outer.update(inner.digest())
-    return outer.hexdigest()
-
-
-@functools.lru_cache(maxsize=256)
-def _begun_macs(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
-    """HMAC-SHA256 of a key up to where the text begins: two hashes of one block each (RFC 2104, 2).
-
-    The derived key of a day signs every request of that day, and preparing it is half of a MAC's cost.
-    """
-    block = key.ljust(hashlib.sha256().block_size, b"\0")
-    return (
-        hashlib.sha256(bytes(byte ^ 0x36 for byte in block)),
-        hashlib.sha256(bytes(byte ^ 0x5C for byte in block)),
-    )
+    return _hmac(key, f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest}").hex()
 
 
 def verify_tc3(
-    request: Tc3Request, authorization: Authorization, secret_key: str, hosts: Iterable[str]
+    request: Tc3Request, authorization: Authorization, secret_key: str, hosts: tuple[str, ...]
 ) -> bool:
     """Whether the signature fits, trying each host text, both paths and both header value cases.
 
-    Raises SignedHeaderAbsent.
+    One call of the core, because a wrong signature costs all of these: per text, what `canonical_request` and
+    `tc3_signature` give. Raises SignedHeaderAbsent.
     """
-    key = tc3_key(secret_key, authorization.date, authorization.service)
-    paths = ("/",) if request.path == "/" else ("/", request.path)
-    payload = payload_hash(request)
-    former = ""
-    for host in hosts:
-        for path in paths:
-            for lower in (True, False):
-                canonical = canonical_request(
-                    request, authorization.signed_headers, payload, path=path, host=host, lower=lower
-                )
-                if canonical == former:
-                    continue  # nothing in it has another case
-                former = canonical
-                wanted = tc3_signature(key, authorization, request.timestamp, canonical)
-                if hmac.compare_digest(wanted, authorization.signature):
-                    return True
-    return False
+    fits = tc3_fits(
+        tc3_key(secret_key, authorization.date, authorization.service),
+        authorization.signature,
+        f"{ALGORITHM}\n{request.timestamp}\n{authorization.date}/{authorization.service}/{TERMINATOR}\n",
+        request.method,
+        request.path,
+        request.query if request.method == "GET" else b"",
+        request.headers,
+        authorization.signed_headers,
+        payload(request),
+        hosts,
+    )
+    if fits is None:
+        raise SignedHeaderAbsent
+    return fits
 
 
 def v1_string(method: str, host: str, path: str, parameters: Mapping[str, str]) -> str:
     """What a v1 signature covers: decoded parameters, sorted by name, joined without escaping."""
-    joined = "&".join(f"{name}={parameters[name]}" for name in sorted(parameters) if name != "Signature")
-    return f"{method}{host}{path}?{joined}"
+    return f"{method}{host}{path}?{_v1_joined(parameters)}"
+
+
+def _v1_joined(parameters: Mapping[str, str]) -> str:
+    return "&".join([f"{name}={parameters[name]}" for name in sorted(parameters) if name != "Signature"])
 
 
 def v1_signature(secret_key: str, text: str, method: str | None) -> str:
     """Base64 of the MAC; `method` "HmacSHA256" selects SHA-256, anything else (or None) SHA-1."""
-    digest = hashlib.sha256 if method == "HmacSHA256" else hashlib.sha1
-    mac = hmac.new(secret_key.encode(), text.encode("utf-8", "surrogateescape"), digest)
-    return base64.b64encode(mac.digest()).decode()
+    digest = "sha256" if method == "HmacSHA256" else "sha1"
+    mac = hmac.digest(secret_key.encode(), text.encode("utf-8", "surrogateescape"), digest)
+    return base64.b64encode(mac).decode()
 
 
 def verify_v1(
@@ -230,31 +222,49 @@ def verify_v1(
 ) -> bool:
     """Whether the `Signature` among the decoded parameters fits, trying each host text and path."""
     signature = parameters.get("Signature", "").encode()
+    algorithm = parameters.get("SignatureMethod")
     paths = ("/",) if path == "/" else (path, "/")
+    endings = [_v1_joined(named) for named in _v1_names(parameters)]
     for host in hosts:
         for candidate in paths:
-            for named in _v1_names(parameters):
-                text = v1_string(method, host, candidate, named)
-                wanted = v1_signature(secret_key, text, parameters.get("SignatureMethod"))
+            for ending in endings:
+                wanted = v1_signature(secret_key, f"{method}{host}{candidate}?{ending}", algorithm)
                 if hmac.compare_digest(wanted.encode(), signature):
                     return True
     return False
 
 
-def host_candidates(host: str, forwarded: str | None, aliases: Iterable[str]) -> Iterator[str]:
+def host_candidates(host: str, forwarded: str | None, aliases: Iterable[str]) -> tuple[str, ...]:
     """Host texts a client may have signed, most likely first, without repeats; nearly always the first fits.
 
     Some clients drop the port, some put a whole URL into the Host header, some sign the name they were
     configured with behind a gateway. `forwarded` is X-Forwarded-Host when a trusted proxy set it.
     """
-    yield host
-    candidates: list[str] = []
+    candidates = [host]
     for text in (host, *([forwarded] if forwarded else [])):
         lower = text.lower()
         bare = re.sub(r"^https?://", "", lower)
         candidates += [text, lower, bare, _without_port(bare)]
-    candidates += aliases
-    yield from (text for text in dict.fromkeys(candidates) if text != host)
+    return tuple(dict.fromkeys((*candidates, *aliases)))
+
+
+class HostTexts:
+    """`host_candidates` with a server's aliases and the official names, remembered: most name one host."""
+
+    def __init__(self, aliases: Sequence[str]) -> None:
+        self.aliases = aliases
+        self._known: dict[tuple[str, str | None], tuple[str, ...]] = {}
+
+    def of(self, host: str, forwarded: str | None) -> tuple[str, ...]:
+        """The texts of a Host header and of an X-Forwarded-Host that counts."""
+        texts = self._known.get((host, forwarded))
+        if texts is None:
+            texts = host_candidates(host, forwarded, (*self.aliases, *OFFICIAL_HOSTS))
+            if len(host) + len(forwarded or "") <= _MAX_KNOWN_TEXT:
+                if len(self._known) >= _MAX_KNOWN:
+                    self._known.clear()
+                self._known[host, forwarded] = texts
+        return texts
 
 
 def _without_port(host: str) -> str:

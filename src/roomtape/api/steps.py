@@ -7,7 +7,6 @@ end the request. Source: API docs > Making API Request; where those are silent, 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import re
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
@@ -81,11 +80,13 @@ class Chain:
     services: Services
     config: Config
     buckets: Buckets = field(init=False)
+    hosts: signing.HostTexts = field(init=False)
     twins: Twins = field(default_factory=Twins)
     working: set[asyncio.Task[None]] = field(default_factory=set)  # mutating actions under way
 
     def __post_init__(self) -> None:
         self.buckets = Buckets(self.services.clock)
+        self.hosts = signing.HostTexts(self.config.api.signing_host_aliases)
 
     def now_s(self) -> int:
         return self.services.clock.now_ms() // 1000
@@ -261,9 +262,10 @@ def signature(chain: Chain, call: Call) -> None:
 def _signature_fits(chain: Chain, call: Call, key: Secret) -> bool:
     api = chain.config.api
     secret = key.reveal()
+    if chain.hosts.aliases is not api.signing_host_aliases:  # the configuration was reloaded
+        chain.hosts = signing.HostTexts(api.signing_host_aliases)
     forwarded = call.headers.get("x-forwarded-host") if call.trusted else None
-    aliases = itertools.chain(api.signing_host_aliases, signing.OFFICIAL_HOSTS)
-    hosts = signing.host_candidates(call.headers.get("host", ""), forwarded, aliases)
+    hosts = chain.hosts.of(call.headers.get("host", ""), forwarded)
     if call.authorization is None:
         return signing.verify_v1(call.method, call.path, call.form, secret, hosts)
     unsigned = call.headers.get("x-tc-content-sha256") == signing.UNSIGNED_PAYLOAD

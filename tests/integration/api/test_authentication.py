@@ -166,18 +166,20 @@ async def test_a_signature_that_does_not_fit_is_refused(api: Stand, changes: dic
 async def test_an_unknown_secret_id_costs_what_a_known_one_with_a_wrong_signature_costs(
     api: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same signatures are computed over the same texts, so time does not tell which keys exist."""
+    """The same texts are tried with a key of the same length, so time does not tell which keys exist."""
     disabled = await api.access.create_key(api.account.uin)
     await api.access.disable_key(disabled.secret_id)
     unknown = "AKID" + "0" * 32
-    computed: list[tuple[int, str]] = []
-    honest = signing.tc3_signature
+    computed: list[tuple[int, tuple[str, ...]]] = []
+    honest = signing.verify_tc3
 
-    def counted(key: bytes, authorization: signing.Authorization, timestamp: str, canonical: str) -> str:
-        computed.append((len(key), canonical))
-        return honest(key, authorization, timestamp, canonical)
+    def counted(
+        request: signing.Tc3Request, authorization: signing.Authorization, key: str, hosts: tuple[str, ...]
+    ) -> bool:
+        computed.append((len(key), hosts))
+        return honest(request, authorization, key, hosts)
 
-    monkeypatch.setattr(signing, "tc3_signature", counted)
+    monkeypatch.setattr(signing, "verify_tc3", counted)
     work = {}
     for secret_id, code in (
         (api.key.secret_id, "AuthFailure.SignatureFailure"),
@@ -189,7 +191,8 @@ async def test_an_unknown_secret_id_costs_what_a_known_one_with_a_wrong_signatur
             answer = await api.call(DELETE, task(api), secret_id=secret_id, secret_key="x" * 32)
             assert answer.code == code
             work[secret_id] = list(computed)
-    assert len(work[unknown]) > 10, "every text a client may have signed"
+    assert len(work[unknown]) == 1
+    assert len(work[unknown][0][1]) > 10, "every text a client may have signed"
     assert work[unknown] == work[disabled.secret_id] == work[api.key.secret_id]
     v1 = {"SdkAppId": str(api.app.sdk_app_id), "TaskId": "x", "Signature": "wrong"}
     assert (await api.form(DELETE, v1, SecretId=unknown)).code == "AuthFailure.SecretIdNotFound"

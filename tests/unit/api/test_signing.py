@@ -18,8 +18,10 @@ from tencentcloud.common.sign import Sign
 
 from roomtape.api import signing
 from roomtape.api.signing import (
+    OFFICIAL_HOSTS,
     Authorization,
     BadAuthorization,
+    HostTexts,
     SignedHeaderAbsent,
     Tc3Request,
     canonical_request,
@@ -308,10 +310,56 @@ def test_a_signature_is_hmac_sha256_of_its_text_as_the_standard_library_has_it(k
     assert tc3_signature(key, scope("0" * 64), TIME, text) == wanted
 
 
+LATIN = st.text(st.characters(max_codepoint=0xFF), max_size=12)  # a header's text
+NAMES = st.lists(st.sampled_from(["x-a", "x-b", "x-tc-action", "x-É"]), unique=True, max_size=3)
+
+
+@given(
+    method=st.sampled_from(["GET", "POST"]),
+    path=st.one_of(st.just("/"), LATIN.map("/".__add__)),
+    query=st.binary(max_size=8),
+    body=st.binary(max_size=80),
+    values=st.lists(LATIN, min_size=4, max_size=4),
+    signed=st.tuples(NAMES, NAMES).map(lambda names: (*names[0], "content-type", "host", *names[1])),
+    unsigned=st.booleans(),
+    hosts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), min_size=1, max_size=4, unique=True),
+    choice=st.tuples(st.integers(0, 3), st.booleans(), st.booleans()),
+    wrong=st.booleans(),
+)
+def test_the_core_takes_what_the_readable_form_signs_and_nothing_else(
+    method: str, path: str, query: bytes, body: bytes, values: list[str], signed: tuple[str, ...],
+    unsigned: bool, hosts: list[str], choice: tuple[int, bool, bool], wrong: bool,
+) -> None:  # fmt: skip
+    headers = {"host": "h", "content-type": JSON, "x-a": values[0], "x-b": values[1], "x-tc-action": values[2], "x-É": values[3]}
+    if unsigned:
+        headers["x-tc-content-sha256"] = "UNSIGNED-PAYLOAD"
+    request = Tc3Request(method, path, query, headers, body, TIME)
+    place, asked_path, lower = choice
+    canonical = canonical_request(
+        request, signed, payload_hash(request),
+        path=path if asked_path else "/", host=hosts[place % len(hosts)], lower=lower,
+    )  # fmt: skip
+    authorization = Authorization(SECRET_ID, "2025-01-01", "trtc", signed, "")
+    key = tc3_key(SECRET_KEY, "2025-01-01", "trtc")
+    authorization.signature = tc3_signature(key, authorization, TIME, canonical + " " * wrong)
+    assert verify_tc3(request, authorization, SECRET_KEY, tuple(hosts)) is not wrong
+
+
+def test_all_that_a_server_tries_is_tried_once_per_host_and_in_order() -> None:
+    texts = HostTexts(["alias.test"])
+    assert texts.of("Rtc.test:80", "front.test") == host_candidates(
+        "Rtc.test:80", "front.test", ("alias.test", *OFFICIAL_HOSTS)
+    )
+    assert texts.of("Rtc.test:80", None) is texts.of("Rtc.test:80", None)
+    long = "h" * 1000
+    assert texts.of(long, None) == texts.of(long, None)
+    assert texts.of(long, None) is not texts.of(long, None), "a long one is not kept"
+
+
 def test_a_signed_header_must_be_there() -> None:
     authorization = scope("0" * 64, signed="content-type;host;x-tc-region")
     with pytest.raises(SignedHeaderAbsent):
-        verify_tc3(post(), authorization, SECRET_KEY, ["trtc.example.test"])
+        verify_tc3(post(), authorization, SECRET_KEY, ("trtc.example.test",))
 
 
 def test_a_host_header_holding_a_url_gives_the_bare_host_too() -> None:
@@ -339,7 +387,7 @@ def test_a_value_signed_as_sent_is_accepted_like_one_lower_cased() -> None:
         lower=False,
     )
     signature = tc3_signature(tc3_key(SECRET_KEY, "2025-01-01", "trtc"), scope("0" * 64), TIME, canonical)
-    assert verify_tc3(request, scope(signature), SECRET_KEY, ["trtc.example.test"])
+    assert verify_tc3(request, scope(signature), SECRET_KEY, ("trtc.example.test",))
 
 
 @given(
