@@ -6,6 +6,7 @@ real server as it came, signature and all.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import re
@@ -162,17 +163,14 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _pass(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        onward = http.client.HTTPConnection(self.owner.behind.host_port, timeout=30)
-        onward.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            if name.lower() != "connection":
-                onward.putheader(name, value)
-        onward.endheaders(body)
-        answer = onward.getresponse()
-        content = answer.read()
-        headers = dict(answer.getheaders())
-        onward.close()
-        return answer.status, headers, content
+        with contextlib.closing(http.client.HTTPConnection(self.owner.behind.host_port, timeout=30)) as onward:
+            onward.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() != "connection":
+                    onward.putheader(name, value)
+            onward.endheaders(body)
+            answer = onward.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
 
     def _change(self, fault: Change, headers: dict[str, str], content: bytes) -> tuple[dict[str, str], bytes]:
         stored = self.owner.behind.root / unquote(urlsplit(self.path).path).removeprefix("/")
