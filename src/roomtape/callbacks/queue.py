@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,12 @@ import sqlalchemy as sa
 from roomtape.callbacks.bodies import encode
 from roomtape.callbacks.schedule import Outcome
 from roomtape.callbacks.signing import sign
-from roomtape.events.outbox import TOPIC
+from roomtape.events.outbox import SLOTS, TOPIC
 from roomtape.secret import Secret
 from roomtape.state.database import announce
 from roomtape.state.schema import applications, attempts, deliveries, events
 from roomtape.state.sealing import Sealer
+from roomtape.state.statement import Statement
 
 SLOW = "slow"  # the queue of a URL's poison events
 
@@ -50,31 +52,57 @@ class Delivery:
 
 _COLUMNS = tuple(deliveries.c[name] for name in Delivery.__slots__)
 _PENDING = deliveries.c.done_ms.is_(None)
+_NEW_KEYS = Statement(
+    sa.select(deliveries.c.sdk_app_id, deliveries.c.url, deliveries.c.queue)
+    .where(_PENDING, deliveries.c.id > sa.bindparam("after", type_=sa.BigInteger()))
+    .distinct()
+)
+_NEWEST = Statement(sa.select(sa.func.max(deliveries.c.id).label("id")))
+_OF_QUEUE = (
+    sa.select(*_COLUMNS)
+    .where(
+        _PENDING,
+        deliveries.c.sdk_app_id == sa.bindparam("app"),
+        deliveries.c.url == sa.bindparam("of_url"),
+        deliveries.c.queue == sa.bindparam("of_queue"),
+    )
+    .limit(1)
+)
+_OLDEST = Statement(_OF_QUEUE.order_by(deliveries.c.id))
+_DUE_FIRST = Statement(_OF_QUEUE.order_by(deliveries.c.next_at_ms, deliveries.c.id))
+_URL = {
+    slot: Statement(
+        sa.select(applications.c[f"{slot}_url"]).where(applications.c.sdk_app_id == sa.bindparam("app"))
+    )
+    for slot in SLOTS.values()
+}
+_EVENT = Statement(
+    sa.select(events.c.group_id, events.c.type, events.c.fact, events.c.at_ms).where(
+        events.c.id == sa.bindparam("event")
+    )
+)
+_KEY = Statement(
+    sa.select(applications.c.callback_key_sealed).where(applications.c.sdk_app_id == sa.bindparam("app"))
+)
+_THIS = sa.update(deliveries).where(deliveries.c.id == sa.bindparam("of_id"))
+_MADE_HEAD = Statement(_THIS.returning(*_COLUMNS), *("state", "head_ms", "next_at_ms", "body", "sign"))
+_ATTEMPTED = Statement(
+    sa.insert(attempts).inline(),
+    *("delivery_id", "sdk_app_id", "number", "started_ms", "duration_ms", "outcome", "status", "error"),
+)
 
 
 def keys_after(conn: sa.Connection, last_id: int) -> tuple[set[QueueKey], int]:
     """Queues that hold a pending delivery newer than `last_id`, and the newest delivery's id."""
-    columns = (deliveries.c.sdk_app_id, deliveries.c.url, deliveries.c.queue)
-    rows = conn.execute(sa.select(*columns).where(_PENDING, deliveries.c.id > last_id).distinct())
-    newest = conn.scalar(sa.select(sa.func.max(deliveries.c.id)))
-    return {QueueKey(*row) for row in rows}, int(newest or 0)
+    rows = _NEW_KEYS.rows(conn, {"after": last_id})
+    (newest,) = _NEWEST.rows(conn, {})
+    return {QueueKey(*row) for row in rows}, int(newest.id or 0)
 
 
 def head(conn: sa.Connection, key: QueueKey) -> Delivery | None:
     """Whose turn it is: the oldest one, in a slow queue the one that is due first."""
-    order = [deliveries.c.next_at_ms, deliveries.c.id] if key.queue == SLOW else [deliveries.c.id]
-    found = conn.execute(
-        sa.select(*_COLUMNS)
-        .where(
-            _PENDING,
-            deliveries.c.sdk_app_id == key.sdk_app_id,
-            deliveries.c.url == key.url,
-            deliveries.c.queue == key.queue,
-        )
-        .order_by(*order)
-        .limit(1)
-    )
-    row = found.one_or_none()
+    first = _DUE_FIRST if key.queue == SLOW else _OLDEST
+    row = first.first(conn, {"app": key.sdk_app_id, "of_url": key.url, "of_queue": key.queue})
     return None if row is None else Delivery(*row)
 
 
@@ -86,9 +114,8 @@ def head_and_url(conn: sa.Connection, key: QueueKey) -> tuple[Delivery, str] | N
 
 def url_now(conn: sa.Connection, delivery: Delivery) -> str:
     """The URL the application has for this kind of event at present; empty when it has none."""
-    column = applications.c[f"{delivery.slot}_url"]
-    url = conn.scalar(sa.select(column).where(applications.c.sdk_app_id == delivery.sdk_app_id))
-    return str(url or "")
+    application = _URL[delivery.slot].first(conn, {"app": delivery.sdk_app_id})
+    return "" if application is None else str(application[0] or "")
 
 
 def follow(conn: sa.Connection, delivery: Delivery, url: str, now_ms: int) -> None:
@@ -116,25 +143,19 @@ def make_head(conn: sa.Connection, delivery: Delivery, sealer: Sealer, now_ms: i
         KeyError, ValueError: the event's fact does not make a body.
         SealError: the application's callback key cannot be opened.
     """
-    columns = (events.c.group_id, events.c.type, events.c.fact, events.c.at_ms)
-    event = (conn.execute(sa.select(*columns).where(events.c.id == delivery.event_id))).one()
+    (event,) = _EVENT.rows(conn, {"event": delivery.event_id})
     body = encode(event.group_id, event.type, event.fact, at_ms=event.at_ms, sent_ms=now_ms)
     key = callback_key(conn, delivery.sdk_app_id, sealer)
     signature = "" if key is None else sign(key, body)
-    conn.execute(
-        deliveries.update()
-        .where(deliveries.c.id == delivery.id)
-        .values(state="head", head_ms=now_ms, next_at_ms=now_ms, body=body, sign=signature)
-    )
-    changed = conn.execute(sa.select(*_COLUMNS).where(deliveries.c.id == delivery.id))
-    return Delivery(*changed.one())
+    values = {"state": "head", "head_ms": now_ms, "next_at_ms": now_ms, "body": body, "sign": signature}
+    (changed,) = _MADE_HEAD.rows(conn, {"of_id": delivery.id, **values})
+    return Delivery(*changed)
 
 
 def callback_key(conn: sa.Connection, sdk_app_id: int, sealer: Sealer) -> Secret | None:
     """The application's callback key, None when it has none (then nothing is signed)."""
-    sealed = conn.scalar(
-        sa.select(applications.c.callback_key_sealed).where(applications.c.sdk_app_id == sdk_app_id)
-    )
+    application = _KEY.first(conn, {"app": sdk_app_id})
+    sealed = None if application is None else application.callback_key_sealed
     return None if sealed is None else sealer.open(sealed, f"callback_key/{sdk_app_id}")  # as access seals it
 
 
@@ -151,23 +172,28 @@ class Attempt:
 
 def record(conn: sa.Connection, delivery: Delivery, attempt: Attempt, **changes: Any) -> None:
     """Log an attempt and change the delivery's row with it."""
-    conn.execute(
-        attempts.insert().values(
-            delivery_id=delivery.id,
-            sdk_app_id=delivery.sdk_app_id,
-            number=delivery.tries + 1,
-            started_ms=attempt.started_ms,
-            duration_ms=attempt.duration_ms,
-            outcome=attempt.outcome,
-            status=attempt.status,
-            error=attempt.error,
-        )
+    _ATTEMPTED.count(
+        conn,
+        {
+            "delivery_id": delivery.id,
+            "sdk_app_id": delivery.sdk_app_id,
+            "number": delivery.tries + 1,
+            "started_ms": attempt.started_ms,
+            "duration_ms": attempt.duration_ms,
+            "outcome": attempt.outcome,
+            "status": attempt.status,
+            "error": attempt.error,
+        },
     )
-    conn.execute(
-        deliveries.update()
-        .where(deliveries.c.id == delivery.id)
-        .values(tries=delivery.tries + 1, last_status=attempt.status, last_error=attempt.error, **changes)
-    )
+    values = {"tries": delivery.tries + 1, "last_status": attempt.status, "last_error": attempt.error}
+    values.update(changes)
+    _changing(*values).count(conn, {"of_id": delivery.id, **values})
+
+
+@functools.cache
+def _changing(*columns: str) -> Statement:
+    """The update of these columns of one delivery: one of the few sets an attempt may end in."""
+    return Statement(_THIS, *columns)
 
 
 def bury(conn: sa.Connection, delivery: Delivery, error: str, now_ms: int) -> None:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from roomtape.state.database import announce, origin
 from roomtape.state.schema import applications, deliveries, events, tasks
+from roomtape.state.statement import Statement
 
 TOPIC = "deliveries"  # announced whenever a delivery was added
 
@@ -26,6 +27,27 @@ SLOTS = {  # group -> which URL of the application gets it (spec/callbacks.md 1.
     10: "slice",
     11: "moderation",
 }
+
+_EVENT = Statement(
+    sa.insert(events).returning(events.c.id),
+    *("sdk_app_id", "group_id", "type", "queue", "task_id", "task_event_no", "fact", "at_ms"),
+    *("node_id", "boot_id", "epoch"),
+)
+_URL = {
+    slot: Statement(
+        sa.select(applications.c[f"{slot}_url"]).where(applications.c.sdk_app_id == sa.bindparam("app"))
+    )
+    for slot in SLOTS.values()
+}
+_DELIVERY = Statement(
+    sa.insert(deliveries).inline(), *("sdk_app_id", "event_id", "slot", "url", "queue", "created_ms")
+)
+_NUMBER = Statement(
+    sa.update(tasks)
+    .where(tasks.c.task_id == sa.bindparam("of_task"))
+    .values(next_event_no=tasks.c.next_event_no + 1)
+    .returning(tasks.c.next_event_no)
+)
 
 
 def room_queue(sdk_app_id: int, room_type: str, room_id: str) -> str:
@@ -60,42 +82,42 @@ def emit(
     slot = SLOTS[group]
     task_id = queue.removeprefix("task:") if queue.startswith("task:") else None
     node_id, boot_id = origin(conn)
-    event_id = conn.scalar(
-        events.insert()
-        .values(
-            sdk_app_id=sdk_app_id,
-            group_id=group,
-            type=type,
-            queue=queue,
-            task_id=task_id,
-            task_event_no=None if task_id is None else _next_number(conn, task_id),
-            fact=fact,
-            at_ms=at_ms,
-            node_id=node_id,
-            boot_id=boot_id,
-            epoch=epoch,
-        )
-        .returning(events.c.id)
+    (event,) = _EVENT.rows(
+        conn,
+        {
+            "sdk_app_id": sdk_app_id,
+            "group_id": group,
+            "type": type,
+            "queue": queue,
+            "task_id": task_id,
+            "task_event_no": None if task_id is None else _next_number(conn, task_id),
+            "fact": fact,
+            "at_ms": at_ms,
+            "node_id": node_id,
+            "boot_id": boot_id,
+            "epoch": epoch,
+        },
     )
-    assert isinstance(event_id, int)
-    url = conn.scalar(sa.select(applications.c[f"{slot}_url"]).where(applications.c.sdk_app_id == sdk_app_id))
-    if url:
-        conn.execute(
-            deliveries.insert().values(
-                sdk_app_id=sdk_app_id, event_id=event_id, slot=slot, url=url, queue=queue, created_ms=at_ms
-            )
+    event_id = int(event.id)
+    application = _URL[slot].first(conn, {"app": sdk_app_id})
+    if application is not None and application[0]:
+        _DELIVERY.count(
+            conn,
+            {
+                "sdk_app_id": sdk_app_id,
+                "event_id": event_id,
+                "slot": slot,
+                "url": application[0],
+                "queue": queue,
+                "created_ms": at_ms,
+            },
         )
         announce(conn, TOPIC)
     return event_id
 
 
 def _next_number(conn: sa.Connection, task_id: str) -> int:
-    number = conn.scalar(
-        tasks.update()
-        .where(tasks.c.task_id == task_id)
-        .values(next_event_no=tasks.c.next_event_no + 1)
-        .returning(tasks.c.next_event_no)
-    )
-    if number is None:
+    task = _NUMBER.first(conn, {"of_task": task_id})
+    if task is None:
         raise LookupError(f"no task {task_id!r} to number an event of")
-    return int(number) - 1
+    return int(task.next_event_no) - 1

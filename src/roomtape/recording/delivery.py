@@ -85,6 +85,7 @@ _THIS_OUTPUT = sa.update(outputs).where(
 _PLAYLIST_QUEUED = Statement(
     _THIS_OUTPUT, *("playlist_wanted", "playlist_size", "playlist_uploaded_ms", "playlist_state")
 )
+_TOLD_304 = Statement(_THIS_OUTPUT, "announced_304")
 _PLAYLIST_STORED_AGAIN = Statement(
     _THIS_OUTPUT.where(outputs.c.announced_304).values(
         playlist_proven=sa.bindparam("stored", type_=sa.BigInteger()),
@@ -452,7 +453,7 @@ def _playlist_stored(conn: sa.Connection, task: Task, upload: Upload, now_ms: in
     stored = {"stored": upload.revision, "newest_state": state}
     if _PLAYLIST_STORED_AGAIN.count(conn, {**output, **stored}):
         return
-    conn.execute(_THIS_OUTPUT.values(announced_304=True), output)  # the first one, which is told
+    _TOLD_304.count(conn, {**output, "announced_304": True})  # the first one, which is told
     _PLAYLIST_STORED_AGAIN.count(conn, {**output, **stored})
     if task.vod is None:
         events.emit(conn, task, events.PLAYLIST_STORED, now_ms, file_list=upload.name)

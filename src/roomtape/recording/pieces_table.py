@@ -36,6 +36,25 @@ _NEXT_OF_OUTPUT = Statement(
     ),
     *("next_piece_no", "ended", "ended_ms", "epoch"),
 )
+_OUTPUT_GOES_ON = Statement(
+    sa.update(outputs).where(
+        outputs.c.task_id == sa.bindparam("of_task"), outputs.c.output_key == sa.bindparam("of_output")
+    ),
+    *("next_piece_no", "ended", "ended_ms", "epoch"),
+)
+_FIRST_OF_OUTPUT = Statement(
+    sa.insert(outputs),
+    *("task_id", "output_key", "sdk_app_id", "user_id", "media", "type", "track_start_ms", "track_start_ns"),
+    *("width", "height", "channels", "sample_rate", "priming", "next_piece_no", "playlist_name"),
+    *("announced_307", "node_id", "boot_id", "epoch"),
+)
+_KNOWN = Statement(
+    sa.select(pieces.c.md5, pieces.c.proven_ms).where(
+        pieces.c.task_id == sa.bindparam("of_task"),
+        pieces.c.output_key == sa.bindparam("of_output"),
+        pieces.c.piece_no == sa.bindparam("of_piece"),
+    )
+)
 _NEW_PIECE = Statement(
     sa.insert(pieces),
     *("task_id", "output_key", "piece_no", "sdk_app_id", "upload_state", "user_id", "media", "type", "name"),
@@ -133,9 +152,10 @@ def _is_next(conn: sa.Connection, task: Task, piece: PieceReady) -> bool:
     return bool(counted)
 
 
-def _known(conn: sa.Connection, task: Task, piece: PieceReady, now_ms: int) -> sa.Row[str, int] | None:
+def _known(conn: sa.Connection, task: Task, piece: PieceReady, now_ms: int) -> Any:
     """The piece's row if it has one; if not, its output is entered or kept up."""
-    known = conn.execute(sa.select(pieces.c.md5, pieces.c.proven_ms).where(_this(task, piece))).one_or_none()
+    this = {"of_task": task.task_id, "of_output": piece.output, "of_piece": piece.piece_no}
+    known = _KNOWN.first(conn, this)
     if known is None:
         _enter_output(conn, task, piece, now_ms)
     return known
@@ -184,12 +204,9 @@ def key_of(task: Task, name: str) -> str:
 
 def _enter_output(conn: sa.Connection, task: Task, piece: PieceReady, now_ms: int) -> None:
     """The output's row, made by its first piece, kept up by the others."""
-    updated = conn.execute(
-        sa.update(outputs)
-        .where(outputs.c.task_id == task.task_id, outputs.c.output_key == piece.output)
-        .values(next_piece_no=piece.piece_no + 1, ended=False, ended_ms=None, epoch=piece.epoch)
-    )
-    if updated.rowcount:
+    of_output = {"of_task": task.task_id, "of_output": piece.output}
+    goes_on = {"next_piece_no": piece.piece_no + 1, "ended": False, "ended_ms": None, "epoch": piece.epoch}
+    if _OUTPUT_GOES_ON.count(conn, {**of_output, **goes_on}):
         return
     node_id, boot_id = origin(conn)
     playlist = names.playlist_name(
@@ -203,28 +220,29 @@ def _enter_output(conn: sa.Connection, task: Task, piece: PieceReady, now_ms: in
     )
     if task.vod is not None:
         playlist = names.defined_base(task.vod.user_define_record_id, playlist)
-    conn.execute(
-        sa.insert(outputs).values(
-            task_id=task.task_id,
-            output_key=piece.output,
-            sdk_app_id=task.sdk_app_id,
-            user_id=piece.user,
-            media=piece.media,
-            type=piece.type,
-            track_start_ms=piece.start_ms,
-            track_start_ns=piece.start_ns,
-            width=piece.width,
-            height=piece.height,
-            channels=piece.channels,
-            sample_rate=piece.sample_rate,
-            priming=piece.priming or None,
-            next_piece_no=piece.piece_no + 1,
-            playlist_name=playlist,
-            announced_307=task.vod is None,
-            node_id=node_id,
-            boot_id=boot_id,
-            epoch=piece.epoch,
-        )
+    _FIRST_OF_OUTPUT.count(
+        conn,
+        {
+            "task_id": task.task_id,
+            "output_key": piece.output,
+            "sdk_app_id": task.sdk_app_id,
+            "user_id": piece.user,
+            "media": piece.media,
+            "type": piece.type,
+            "track_start_ms": piece.start_ms,
+            "track_start_ns": piece.start_ns,
+            "width": piece.width,
+            "height": piece.height,
+            "channels": piece.channels,
+            "sample_rate": piece.sample_rate,
+            "priming": piece.priming or None,
+            "next_piece_no": piece.piece_no + 1,
+            "playlist_name": playlist,
+            "announced_307": task.vod is None,
+            "node_id": node_id,
+            "boot_id": boot_id,
+            "epoch": piece.epoch,
+        },
     )
     announce(conn, NEW_OUTPUT)
     if task.vod is not None:

@@ -7,7 +7,7 @@ is its machinery around the driver, which costs several times what the driver do
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -19,10 +19,11 @@ class _Compiled(NamedTuple):
     fixed: dict[str, Any]  # parameters the statement brings itself, as the driver takes them
     convert: dict[str, Callable[[Any], Any]]
     row: Callable[[Any], Any] | None
+    read: Sequence[tuple[int, Callable[[Any], Any]]]  # columns the driver gives as text: JSON
 
 
 class Statement:
-    """One statement. Lists of values (`IN`) and types that are converted when read (JSON) are not for it.
+    """One statement. Lists of values (`IN`) are not for it.
 
     `columns` are those that the values of an INSERT or of the SET of an UPDATE are given for by name.
     """
@@ -37,10 +38,21 @@ class Statement:
         return int(self._run(conn, values)[1].rowcount)
 
     def rows(self, conn: sa.Connection, values: dict[str, Any]) -> list[Any]:
-        """Run it; returns its rows as named tuples, as the driver gives the values: 0 and 1 for flags."""
+        """Run it; returns its rows as named tuples, JSON decoded, all else as the driver gives it: 0 and 1
+        for flags."""
         compiled, cursor = self._run(conn, values)
         assert compiled.row is not None
-        return [compiled.row(row) for row in cursor.fetchall()]
+        if not compiled.read:
+            return [compiled.row(row) for row in cursor.fetchall()]
+        rows = [list(row) for row in cursor.fetchall()]
+        for row in rows:
+            for place, decode in compiled.read:
+                row[place] = decode(row[place])
+        return [compiled.row(row) for row in rows]
+
+    def first(self, conn: sa.Connection, values: dict[str, Any]) -> Any:
+        """Run it; returns its first row, as `rows` gives it, or None."""
+        return next(iter(self.rows(conn, values)), None)
 
     def _run(self, conn: sa.Connection, values: dict[str, Any]) -> tuple[_Compiled, Any]:
         dialect = conn.dialect
@@ -64,6 +76,12 @@ class Statement:
             elif processor is not None:
                 convert[name] = processor
         names = [column[0] for column in compiled._result_columns]
+        read = []
+        for place, column in enumerate(compiled._result_columns):
+            if isinstance(column[3], sa.JSON):
+                decode = column[3].dialect_impl(dialect).result_processor(dialect, None)
+                if decode is not None:  # a driver that knows JSON has decoded it
+                    read.append((place, decode))
         kind: Any = namedtuple("Row", names) if names else None
         order = list(compiled.positiontup) if compiled.positional else None
-        return _Compiled(str(compiled), order, fixed, convert, kind and kind._make)
+        return _Compiled(str(compiled), order, fixed, convert, kind and kind._make, read)

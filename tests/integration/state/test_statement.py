@@ -17,7 +17,7 @@ _RENAME = Statement(
     sa.update(policies).where(policies.c.name == sa.bindparam("of_name"), policies.c.created_ms >= 5), "name"
 )
 _LIST = Statement(
-    sa.select(policies.c.name, policies.c.created_ms)
+    sa.select(policies.c.name, policies.c.created_ms, policies.c.document)
     .where(policies.c.created_ms >= sa.bindparam("since", type_=sa.BigInteger()))
     .order_by(policies.c.created_ms)
 )
@@ -40,7 +40,10 @@ async def test_values_come_out_as_they_went_in(db: Database) -> None:
     stored = await db.ask(lambda conn: conn.execute(sa.select(policies).order_by(policies.c.id)).all())
     assert [(row.name, row.document) for row in stored] == [(n, DOCUMENT) for n in ("a", "b %(x)s", "c?")]
     rows = await db.ask(lambda conn: _LIST.rows(conn, {"since": 5}))
-    assert [(row.name, row.created_ms) for row in rows] == [("b %(x)s", 5), ("c?", 6)]
+    assert [tuple(row) for row in rows] == [("b %(x)s", 5, DOCUMENT), ("c?", 6, DOCUMENT)]
+    first = await db.ask(lambda conn: _LIST.first(conn, {"since": 5}))
+    assert first.document == DOCUMENT
+    assert await db.ask(lambda conn: _LIST.first(conn, {"since": 7})) is None
 
 
 async def test_it_counts_the_rows_it_changed_and_is_undone_with_its_transaction(db: Database) -> None:
