@@ -50,6 +50,7 @@ class Source:
     clock: int
     at_ns: int
     position: int = 0
+    behind_gaps: frozenset[int] = frozenset()  # pts of the frames before which some are missing
 
     def __post_init__(self) -> None:
         self.frames = list(self.frames)
@@ -68,6 +69,7 @@ class Source:
                 capture_ns=self.captured(frame),
                 dts=frame.dts,
                 key=frame.key,
+                gap=frame.pts in self.behind_gaps,
             )
             self.position += 1
 

@@ -66,6 +66,9 @@ pub struct Bot {
     picture: u64,
     sound: u64,
     silent: bool,
+    /// Which encoding of the pictures is on, and whether a key frame is asked for.
+    encoding: usize,
+    asked: bool,
     seq: [u64; 2],
     highest: std::collections::HashMap<Mid, (u64, u64)>,
     pub deadline: Instant,
@@ -91,7 +94,13 @@ impl Bot {
         let socket = UdpSocket::bind((probe.local_addr().map_err(io)?.ip(), 0)).map_err(io)?;
         socket.set_nonblocking(true).map_err(io)?;
         let local = socket.local_addr().map_err(io)?;
-        let mut rtc = Rtc::builder().set_rtp_mode(true).build(now);
+        let vp8 = trip.media.as_ref().is_some_and(|m| m.vp8);
+        let mut builder = Rtc::builder().set_rtp_mode(true);
+        if vp8 {
+            builder = builder.clear_codecs().enable_opus(true, false);
+            builder = builder.enable_vp8(true);
+        }
+        let mut rtc = builder.build(now);
         let candidate = Candidate::host(local, "udp").map_err(|e| e.to_string())?;
         rtc.add_local_candidate(candidate);
         let direction = if trip.media.is_some() {
@@ -129,6 +138,8 @@ impl Bot {
             picture: 0,
             sound: 0,
             silent: false,
+            encoding: 0,
+            asked: false,
             seq: [0, 0],
             highest: std::collections::HashMap::new(),
             deadline: now,
@@ -172,11 +183,20 @@ impl Bot {
             let turn = self.trip.mischief.switch_every.map_or(0, |every| {
                 (at.as_nanos() / every.as_nanos().max(1)) as usize
             });
-            let series = &media.pictures[turn % media.pictures.len()];
+            let withholds = self.trip.mischief.withholds(at);
+            if self.asked && !withholds {
+                if let Some(encoding) = media.keyed(self.picture, self.encoding) {
+                    (self.encoding, self.asked) = (encoding, false);
+                }
+            }
+            let series = match turn % media.pictures.len() {
+                0 => media.encoding(self.encoding),
+                n => &media.pictures[n],
+            };
             let picture = &series[(self.picture % series.len() as u64) as usize];
             self.picture += 1;
             let mischief = &self.trip.mischief;
-            if mischief.is_paused(at) || (picture.key && mischief.withholds(at)) {
+            if mischief.is_paused(at) || (picture.key && withholds) {
                 continue;
             }
             let last = picture.payloads.len();
@@ -212,6 +232,11 @@ impl Bot {
 
     fn sound_at(&self, started: Instant) -> Instant {
         started + self.trip.mischief.real(SOUND_EVERY * self.sound as u32)
+    }
+
+    fn is_withholding(&self, now: Instant) -> bool {
+        self.started
+            .is_some_and(|started| self.trip.mischief.withholds(now - started))
     }
 
     /// Connected: the media begin, or go on where they would be by now, with the next key frame.
@@ -349,7 +374,10 @@ impl Bot {
                 self.counts.connected_after = Some(now - self.offered);
                 self.begin(now);
             }
-            Event::KeyframeRequest(_) => self.counts.keyframe_requests += 1,
+            Event::KeyframeRequest(_) => {
+                self.counts.keyframe_requests += 1;
+                self.asked = !self.is_withholding(now);
+            }
             Event::RtpPacket(packet) => {
                 self.counts.received_packets += 1;
                 self.counts.received_bytes += packet.payload.len() as u64;

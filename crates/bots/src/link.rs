@@ -35,9 +35,9 @@ pub struct Weather {
     /// Bits per second; what would wait longer than `queue` is lost.
     pub rate: Option<u64>,
     pub queue: Duration,
-    /// Nothing passes from the first until the second, since the start.
+    /// Nothing passes from the first until the second, since the client's first datagram.
     pub dead: Vec<(Duration, Duration)>,
-    /// Loss begins only after this, so that a connection is made.
+    /// Loss begins only after this, counted alike, so that a connection is made.
     pub calm: Duration,
 }
 
@@ -306,7 +306,13 @@ impl Link {
         upstream.set_nonblocking(true)?;
         upstream.connect(self.server)?;
         let number = self.clients.len() as u64;
-        let pipe = |way| Pipe::new(self.weather.clone(), self.seed ^ (number * 2 + way) << 32);
+        let since = self.begun.elapsed();
+        let mut weather = self.weather.clone();
+        weather.calm += since;
+        for (from, to) in &mut weather.dead {
+            (*from, *to) = (*from + since, *to + since);
+        }
+        let pipe = |way| Pipe::new(weather.clone(), self.seed ^ (number * 2 + way) << 32);
         let (up, down) = (pipe(0), pipe(1));
         self.clients.push(Client {
             address,

@@ -4,9 +4,10 @@
 //!     roomtape-bots play URL --count 100 --seconds 20 --token T
 //!
 //! `{n}` in URL and token is the client's number. Pictures: Annex B H.264 streams (the option may be
-//! repeated, see --switch-s); sounds: 20 ms Opus packets, each led by its length (u16, big endian);
+//! repeated, see --switch-s) or IVF files of VP8; `--answers`: the first of them again with key frames in other places (may
+//! be repeated), so that requests for one are answered, as an encoder does; sounds: 20 ms Opus packets, each led by its length (u16, big endian);
 //! all loop. `--via HOST:PORT` sends through a link, `--linger-ms` answers requests after the last
-//! picture, `--vanish` says no goodbye, `--reconnect-s` begins a new session that often. What goes
+//! picture, `--payload-bytes` is what a packet of a picture holds at most, `--vanish` says no goodbye, `--reconnect-s` begins a new session that often. What goes
 //! wrong on purpose: `mischief::Mischief::option`. One JSON object on stdout tells what was sent and
 //! received; a line "up" on it says that all are connected.
 
@@ -15,7 +16,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use roomtape_bots::bot::{Bot, Trip};
-use roomtape_bots::media::Loop;
+use roomtape_bots::media::{Loop, PAYLOAD_BYTES};
 use roomtape_bots::mischief::Mischief;
 use roomtape_io::clock::now_ns;
 use roomtape_io::poll::PollSet;
@@ -27,7 +28,9 @@ struct Options {
     count: usize,
     seconds: f64,
     fps: u32,
+    payload_bytes: usize,
     pictures: Vec<String>,
+    answers: Vec<String>,
     sounds: Option<String>,
     via: Option<std::net::SocketAddr>,
     linger: Duration,
@@ -50,7 +53,9 @@ fn options() -> Result<Options, String> {
         count: 1,
         seconds: 10.0,
         fps: 30,
+        payload_bytes: PAYLOAD_BYTES,
         pictures: Vec::new(),
+        answers: Vec::new(),
         sounds: None,
         via: None,
         linger: Duration::ZERO,
@@ -70,7 +75,9 @@ fn options() -> Result<Options, String> {
             "--count" => options.count = number()? as usize,
             "--seconds" => options.seconds = value.parse().map_err(|e| format!("{name}: {e}"))?,
             "--fps" => options.fps = number()? as u32,
+            "--payload-bytes" => options.payload_bytes = (number()? as usize).max(3),
             "--pictures" => options.pictures.push(value),
+            "--answers" => options.answers.push(value),
             "--sounds" => options.sounds = Some(value),
             "--via" => options.via = Some(value.parse().map_err(|e| format!("{name}: {e}"))?),
             "--linger-ms" => options.linger = Duration::from_millis(number()?),
@@ -98,15 +105,16 @@ fn file(path: Option<&String>) -> Result<Vec<u8>, String> {
 fn run() -> Result<(), String> {
     let options = options()?;
     let media = if options.publish {
-        let pictures = options
-            .pictures
-            .iter()
-            .map(|p| file(Some(p)))
-            .collect::<Result<Vec<_>, _>>()?;
+        let files = |paths: &[String]| {
+            let files = paths.iter().map(|p| file(Some(p)));
+            files.collect::<Result<Vec<_>, _>>()
+        };
         Some(Loop::new(
-            &pictures,
+            &files(&options.pictures)?,
+            &files(&options.answers)?,
             &file(options.sounds.as_ref())?,
             options.fps,
+            options.payload_bytes,
         ))
     } else {
         None

@@ -41,7 +41,7 @@ pub struct Assembler {
 #[derive(Default)]
 pub struct Round {
     pub frames: Vec<Frame>,
-    /// Part of a picture is lost: a key frame is wanted.
+    /// Pictures are lost that others refer to, or soon will be: a key frame is wanted.
     pub broken: bool,
 }
 
@@ -109,7 +109,15 @@ impl Assembler {
         age: Duration,
         now: Instant,
     ) -> Round {
-        let mut round = Round::default();
+        let refused = match &mut self.depack {
+            Depack::H264(d) => d.take_refused(),
+            Depack::Vp8(d) => d.take_refused(),
+            Depack::Opus(_) => false,
+        };
+        let mut round = Round {
+            broken: refused | self.reorder.is_stuck(now),
+            ..Round::default()
+        };
         let now_ns = base.ns(now);
         let settled = clock.is_known(now_ns) && age >= SETTLE;
         if !settled && age < REPORT_PATIENCE {
@@ -122,7 +130,6 @@ impl Assembler {
         }
         while let Some((frame, arrival)) = self.held.pop_front() {
             let gap = std::mem::take(&mut self.gap) | frame.gap;
-            round.broken |= gap;
             let mut bits = 0;
             if frame.key {
                 bits |= flags::KEY;

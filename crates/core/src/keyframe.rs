@@ -4,13 +4,12 @@ use std::time::{Duration, Instant};
 
 /// Between two requests to one source: at most two a second.
 pub const INTERVAL: Duration = Duration::from_millis(500);
-/// A source that ignores this many requests (FFmpeg does) is left alone until the next demand.
-const PATIENCE: u32 = 20;
 
-/// The requests to one source.
+/// The requests to one source. They go on until a key frame comes, however long that takes: a request
+/// costs a hundred bytes, a source that could not answer the last ones may be able to by now, and one that
+/// never does (FFmpeg) ignores this one too.
 #[derive(Debug, Default)]
 pub struct KeyframeDemand {
-    asked: u32,
     wanted: bool,
     last: Option<Instant>,
 }
@@ -19,7 +18,6 @@ impl KeyframeDemand {
     /// Somebody needs a key frame.
     pub fn want(&mut self) {
         self.wanted = true;
-        self.asked = 0;
     }
 
     /// A key frame came.
@@ -27,17 +25,15 @@ impl KeyframeDemand {
         self.wanted = false;
     }
 
-    /// A key frame is wanted and has not come; also when the source was asked often enough.
+    /// A key frame is wanted and has not come.
     pub fn is_wanted(&self) -> bool {
         self.wanted
     }
 
     /// When the next request is due; at once if none was sent for [`INTERVAL`].
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        if !self.wanted || self.asked >= PATIENCE {
-            return None;
-        }
-        Some(self.last.map_or(now, |last| last + INTERVAL))
+        let due = self.last.map_or(now, |last| last + INTERVAL);
+        self.wanted.then_some(due)
     }
 
     /// True if a request is to be sent now; notes that it was.
@@ -46,7 +42,6 @@ impl KeyframeDemand {
             return false;
         }
         self.last = Some(now);
-        self.asked += 1;
         true
     }
 }
@@ -67,7 +62,9 @@ mod tests {
         assert!(!demand.take(t + ms(499)));
         assert_eq!(demand.due(t + ms(10)), Some(t + INTERVAL));
         assert!(demand.take(t + ms(500)));
+        let hour = (2..7200).filter(|n| demand.take(t + ms(500) * *n));
+        assert_eq!(hour.count(), 7198, "until it comes");
         demand.came();
-        assert!(!demand.take(t + ms(5000)));
+        assert!(!demand.take(t + ms(3_600_000)));
     }
 }

@@ -30,7 +30,7 @@ pub use clock::ClockBase;
 pub use dtls::crypto_provider;
 pub use lane::{Command, Event, Lane, LaneConfig, NumberTrack, Output, PeerKind, Transmit};
 pub use limits::picture_fits;
-pub use pack::payloads as h264_payloads;
+pub use pack::{payloads as h264_payloads, payloads_within as h264_payloads_within};
 pub use peer::Seat;
 pub use str0m::net::Protocol;
 pub use track::TrackStats;

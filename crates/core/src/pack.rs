@@ -9,17 +9,22 @@ const PAYLOAD_BYTES: usize = 1150;
 
 /// The payloads of one access unit; the last one carries the marker.
 pub fn payloads(unit: &[u8]) -> Vec<Arc<[u8]>> {
+    payloads_within(unit, PAYLOAD_BYTES)
+}
+
+/// The same, none longer than `most` bytes (at least 3).
+pub fn payloads_within(unit: &[u8], most: usize) -> Vec<Arc<[u8]>> {
     let mut out: Vec<Arc<[u8]>> = Vec::new();
     for nal in annexb_units(unit) {
         if nal_type(nal) == nal::AUD {
             continue;
         }
-        if nal.len() <= PAYLOAD_BYTES {
+        if nal.len() <= most {
             out.push(nal.into());
             continue;
         }
         let body = &nal[1..];
-        let parts = body.chunks(PAYLOAD_BYTES - 2);
+        let parts = body.chunks(most - 2);
         let last = parts.len() - 1;
         for (i, part) in parts.enumerate() {
             let mut flags = nal[0] & 0x1f;

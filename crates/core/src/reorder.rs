@@ -11,6 +11,9 @@ pub const AUDIO_WINDOW: Duration = Duration::from_millis(120);
 pub const VIDEO_WINDOW: Duration = Duration::from_millis(700);
 /// The first packet to come may not be the first that was sent: what went before it is waited for.
 const FIRST_WINDOW: Duration = Duration::from_millis(150);
+/// A packet missing for so long has been asked for three times. Where it is a picture's, the next key
+/// picture had better be under way when it is given up: all until then is lost with it.
+const STUCK_AFTER: Duration = Duration::from_millis(300);
 /// A jump of the sequence by more than this is a new series, not a loss.
 const MAX_JUMP: u64 = 4096;
 
@@ -21,6 +24,8 @@ pub struct Reorder<T> {
     next: Option<u64>,
     /// Until when `next` may still become an earlier one.
     open_until: Option<Instant>,
+    /// The hole that was told to be stuck.
+    told: Option<u64>,
     waiting: BTreeMap<u64, (Instant, T)>,
 }
 
@@ -37,6 +42,7 @@ impl<T> Reorder<T> {
             window,
             next: None,
             open_until: None,
+            told: None,
             waiting: BTreeMap::new(),
         }
     }
@@ -80,6 +86,19 @@ impl<T> Reorder<T> {
         Some(Ordered { gap, packet })
     }
 
+    /// True once for each hole that stays open for long.
+    pub fn is_stuck(&mut self, now: Instant) -> bool {
+        let (Some(next), Some((&seq, &(arrival, _)))) = (self.next, self.waiting.iter().next())
+        else {
+            return false;
+        };
+        let stuck = seq != next && now >= arrival + STUCK_AFTER && self.told != Some(next);
+        if stuck {
+            self.told = Some(next);
+        }
+        stuck
+    }
+
     /// When `pop` has to be called again although no packet comes.
     pub fn deadline(&self) -> Option<Instant> {
         let (_, (arrival, _)) = self.waiting.iter().next()?;
@@ -116,6 +135,8 @@ mod tests {
         r.push(13, t, 13);
         assert_eq!(drain(&mut r, t), [], "given up for good");
         r.push(16, t, 16);
+        assert!(!r.is_stuck(t + STUCK_AFTER - Duration::from_millis(1)));
+        assert!(r.is_stuck(t + STUCK_AFTER) && !r.is_stuck(t + STUCK_AFTER));
         assert_eq!(
             drain(&mut r, t + AUDIO_WINDOW - Duration::from_millis(1)),
             []

@@ -124,6 +124,100 @@ fn r_key_1_a_key_frame_is_asked_for_at_once_and_twice_a_second_until_it_comes() 
 }
 
 #[test]
+fn f14_r_key_1_a_key_frame_withheld_for_half_a_minute_is_asked_for_until_it_comes() {
+    let mut w = World::new(11);
+    let amy = w.publish("amy");
+    w.connect(amy);
+    w.demand(true);
+    w.clients[amy].since_key = 1; // it goes on where others heard the beginning
+    let begun = w.now;
+    for _ in 0..30 * 30 {
+        w.picture(amy, false, 2);
+        w.sound(amy);
+        w.run(33 * MS);
+    }
+    let asked = &w.clients[amy].keyframe_requests;
+    assert!(
+        asked[0] - begun <= 100 * MS + 50 * MS,
+        "the first packets wait for 50 ms"
+    );
+    let pauses = asked.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(pauses
+        .clone()
+        .all(|pause| pause >= 490 * MS && pause <= 600 * MS));
+    assert!(
+        *asked.last().unwrap() >= w.now - 600 * MS,
+        "it is still asked for"
+    );
+    let (video, audio) = (w.started()[0].id, w.started()[1].id);
+    assert!(w.frames_of(video).is_empty());
+    assert!(w.frames_of(audio).len() >= 30 * 30 - 5);
+    w.stream(amy, 1, 1000); // since_key goes on: still no key frame
+    w.picture(amy, true, 2);
+    w.picture(amy, false, 2);
+    w.run(100 * MS);
+    let pictures = w.frames_of(video);
+    assert_eq!(pictures.len(), 2);
+    assert!(is_key(pictures[0]));
+    let before = w.clients[amy].keyframe_requests.len();
+    w.run(Duration::from_secs(3));
+    assert_eq!(w.clients[amy].keyframe_requests.len(), before);
+}
+
+#[test]
+fn r_gap_pictures_that_refer_to_a_lost_one_are_not_stored_and_a_key_frame_is_asked_for_at_once() {
+    let mut w = World::new(12);
+    let amy = w.publish("amy");
+    w.connect(amy);
+    w.demand(true);
+    w.stream(amy, 2, 1000);
+    let asked = w.clients[amy].keyframe_requests.len();
+    w.clients[amy].loses_next = true;
+    w.picture(amy, false, 1);
+    let lost = w.now;
+    w.run(33 * MS);
+    w.stream(amy, 2, 1000);
+    let video = w
+        .started()
+        .iter()
+        .find(|t| t.kind == Kind::Video)
+        .unwrap()
+        .id;
+    let got = w.frames_of(video).len();
+    assert_eq!(got, 60, "those after it would decode to something else");
+    let requests = &w.clients[amy].keyframe_requests[asked..];
+    // Before the packet is given up: what is stored begins again as soon as can be.
+    assert!(requests[0] - lost < 450 * MS, "{:?}", requests[0] - lost);
+    w.picture(amy, true, 3);
+    w.picture(amy, false, 3);
+    w.run(100 * MS);
+    let pictures = w.frames_of(video);
+    assert_eq!(pictures.len(), 62);
+    assert!(is_key(pictures[60]) && has_gap(pictures[60]) && !has_gap(pictures[61]));
+}
+
+#[test]
+fn a_key_frame_that_lost_its_first_packet_before_anything_came_is_asked_for_again_at_once() {
+    let mut w = World::new(13);
+    let amy = w.publish("amy");
+    w.connect(amy);
+    w.demand(true);
+    w.clients[amy].loses_next = true;
+    w.picture(amy, true, 3);
+    w.run(33 * MS);
+    w.stream(amy, 1, 1000);
+    let requests = &w.clients[amy].keyframe_requests;
+    assert!(!requests.is_empty() && requests[0] - w.begin < Duration::from_secs(1));
+    let video = w
+        .started()
+        .iter()
+        .find(|t| t.kind == Kind::Video)
+        .unwrap()
+        .id;
+    assert!(w.frames_of(video).is_empty());
+}
+
+#[test]
 fn a_silent_publisher_stops_after_five_seconds_and_comes_back_as_a_new_life() {
     let mut w = World::new(6);
     let amy = w.publish("amy");

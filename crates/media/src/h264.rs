@@ -51,6 +51,8 @@ pub struct Sps {
     pub width: u32,
     pub height: u32,
     pub poc_type: u8,
+    /// Bits of `frame_num` in a slice header; `None`: it does not stand where it usually does.
+    pub frame_num_bits: Option<u8>,
     pub max_ref_frames: u32,
     /// `max_num_reorder_frames`, where the VUI says so.
     pub max_reorder: Option<u32>,
@@ -93,7 +95,7 @@ impl Sps {
                 }
             }
         }
-        bounded(r.ue()?, 12)?; // log2_max_frame_num_minus4
+        let frame_num_bits = bounded(r.ue()?, 12)? as u8 + 4;
         let poc_type = bounded(r.ue()?, 2)? as u8;
         match poc_type {
             0 => {
@@ -149,6 +151,7 @@ impl Sps {
             width,
             height,
             poc_type,
+            frame_num_bits: (!separate_planes).then_some(frame_num_bits),
             max_ref_frames,
             max_reorder,
         })
@@ -238,6 +241,18 @@ fn vui_max_reorder(r: &mut BitReader<'_>) -> Result<Option<u32>, SpsError> {
         r.ue()?; // max_bytes_per_pic_denom .. log2_max_mv_length_vertical
     }
     Ok(Some(bounded(r.ue()?, 16)?))
+}
+
+/// `frame_num` of a slice of pictures under an SPS whose `frame_num_bits` is `bits`; the slice is given
+/// without its header byte, and its first bytes are enough. `None`: it ends before. Source: H.264 7.3.3.
+pub fn frame_num(slice: &[u8], bits: u8) -> Option<u32> {
+    const ENOUGH: usize = 24;
+    let rbsp = unescape(&slice[..ENOUGH.min(slice.len())]);
+    let mut r = BitReader::new(&rbsp);
+    for _ in 0..3 {
+        r.ue().ok()?; // first_mb_in_slice, slice_type, pic_parameter_set_id
+    }
+    r.bits(u32::from(bits)).ok()
 }
 
 /// Takes emulation prevention out: 00 00 03 -> 00 00.

@@ -262,7 +262,7 @@ class Note(_Message):
 
     task_id: str
     epoch: int
-    kind: str  # gap_overrun, gap_disk, gap_poison, late, resync, disk_full, disk_ok, sync, error
+    kind: str  # gap_overrun, gap_disk, gap_poison, gap_network, late, resync, disk_full, disk_ok, sync, error
     text: str
     count: int = 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roomtape.control import messages as say
-from roomtape.media.frames import NS, TapFrame, Track
+from roomtape.media.frames import GAP, NS, PREROLL, TapFrame, Track
 from roomtape.recording import filling, subscription
 from roomtape.recording.desk import MS, Desk
 from roomtape.recording.piecework import FILL_LAG_NS, Piecework
@@ -326,11 +326,21 @@ class Lineup:
             if strand is None:
                 continue
             self._return(strand, frames[track])
+            self._note_holes(strand, frames[track])
             coded = strand.take(frames[track], desk.task0, desk.stop_at, self._sound_error(strand))
             made.append((strand, coded))
             if count := strand.new_resyncs():
                 desk.note("resync", f"the clock of track {track} ({strand.kind}) jumped", count)
         return made
+
+    def _note_holes(self, strand: Strand, frames: Sequence[TapFrame]) -> None:
+        """Tell of pictures that were lost between a publisher and us, with all that referred to them."""
+        if strand.picture is None or strand.picture.awaits_key or not strand.started:
+            return
+        holes = sum(frame.flags & (GAP | PREROLL) == GAP for frame in frames)
+        if holes and strand.track is not None:
+            text = f"pictures of track {strand.track.track} did not arrive, or what they refer to"
+            self._desk.note("gap_network", text, holes)
 
     def advance(self, made: Made) -> None:
         """What time alone brings is added to `made`: beginnings, silence, ends."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ LONG_S = 13
 RTT_MS = 80
 SEED = 20260301
 HOUR = 3600
+WITHHELD_S = 11.1
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,15 @@ class Scene:
     link: dict[str, object] | None = None
     wrong: dict[str, object] = field(default_factory=dict)
     sizes: tuple[tuple[int, int], ...] = ((320, 180),)
+    codec: str = "h264"
+    answers: bool = False  # requests for a key picture, as an encoder does
+    endless: bool = False  # no key picture but the first, and those that answer
+    bps: int = 600_000
+    sound_bps: int = 48_000
 
 
-def lossy(percent: float, **more: object) -> Scene:
-    return Scene({"loss": percent, "delay_ms": RTT_MS / 2, **more})
+def lossy(percent: float, *, bps: int = 600_000, **more: object) -> Scene:
+    return Scene({"loss": percent, "delay_ms": RTT_MS / 2, **more}, answers=True, bps=bps)
 
 
 SCENES: dict[str, Scene] = {
@@ -34,10 +42,10 @@ SCENES: dict[str, Scene] = {
     "loss1": lossy(1),
     "loss5": lossy(5),
     "loss10": lossy(10),
-    "loss20": lossy(20),
+    "loss20": lossy(20, bps=250_000),
     "bursts5": lossy(5, burst=4),
     "unruly": lossy(0, jitter_ms=100, reorder=20, reorder_ms=30, duplicate=20),
-    "cut": Scene({"delay_ms": RTT_MS / 2, "cut": "6:2"}),
+    "cut": Scene({"delay_ms": RTT_MS / 2, "cut": "6:2"}, answers=True),
     "report1": Scene(wrong={"reports_after_s": 1}),
     "report10": Scene({"delay_ms": 30, "jitter_ms": 40}, {"reports_after_s": 8}),
     "noreport": Scene({"delay_ms": 30, "jitter_ms": 40}, {"reports_after_s": HOUR}),
@@ -52,8 +60,18 @@ SCENES: dict[str, Scene] = {
     "reset": Scene(wrong={"jump": "5:reset"}),
     "backward": Scene(wrong={"rtp_start": "1000000000", "jump": "5:-20"}),
     "eighthours": Scene(wrong={"jump": f"5:{8 * HOUR}"}),
-    "withheld": Scene(wrong={"withhold": "0:5.5"}),
+    "withheld": Scene(wrong={"withhold": "0:5.1"}, answers=True, endless=True),
+    "cutwithheld": Scene(
+        {"delay_ms": RTT_MS / 2, "cut": "5:2"},
+        {"withhold": f"0.01:{WITHHELD_S - 0.01}"},
+        answers=True,
+        endless=True,
+    ),
     "sizes": Scene(wrong={"switch_s": 3}, sizes=((320, 180), (640, 360), (180, 320))),
+    "sizesvp8": Scene(wrong={"switch_s": 4}, sizes=((320, 180), (480, 270), (180, 320)), codec="vp8"),
+    "lossvp8": Scene({"loss": 5, "delay_ms": RTT_MS / 2}, codec="vp8"),
+    "smallpackets": Scene({"loss": 1, "delay_ms": RTT_MS / 2}, {"payload_bytes": 400}, answers=True),
+    "narrow": Scene({"rate_kbps": 64, "queue_ms": 300, "delay_ms": RTT_MS / 2}, answers=True, endless=True, bps=35_000, sound_bps=12_000),
     "reconnects": Scene(wrong={"reconnect_s": 3}),
 }
 
@@ -71,6 +89,7 @@ class Recorded:
     link: dict[str, Any] | None
     files: list[Path]  # MP4
     playlists: list[Path]
+    notes: Counter[str]  # of the whole room's recording
     _measured: Measured | None = None
     _pictures: Pictures | None = None
 
@@ -95,3 +114,9 @@ class Recorded:
     def share(self) -> float:
         """Of the pictures sent, those in the file."""
         return len(set(self.pictures.numbers)) / float(self.sent["sent_pictures"])
+
+    @property
+    def missing(self) -> list[int]:
+        """Lengths of the stretches of pictures that were sent and are not in the file."""
+        stored = [-1, *sorted(set(self.pictures.numbers)), int(self.sent["sent_pictures"])]
+        return [b - a - 1 for a, b in pairwise(stored) if b > a + 1]

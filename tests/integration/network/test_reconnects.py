@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.integration.network.scenes import LONG_S, Recorded, Scene
-from tests.integration.network.storm import Media, publish, recorded
-from tests.support.receiver import CallbackReceiver
-from tests.support.stack import start_stack
+from tests.integration.network.storm import alone
 
 FRAME_S = 1 / 30
 
@@ -34,32 +31,20 @@ def test_f26_r_rec_1_a_user_who_comes_back_goes_on_in_the_same_file(storm: dict[
     assert len(seen.measured.beeps_s) >= LONG_S - 2
 
 
-@pytest.fixture
-def receiver() -> Iterator[CallbackReceiver]:
-    callbacks = CallbackReceiver()
-    yield callbacks
-    callbacks.close()
-
-
 @pytest.mark.soak
-@pytest.mark.parametrize(("count", "every_s", "vanish"), [(30, 2.0, False), (30, 2.0, True), (200, 3.0, False)])
+@pytest.mark.parametrize(
+    ("count", "every_s", "vanish"), [(30, 2.0, False), (30, 2.0, True), (200, 3.0, False)]
+)
 def test_f26_r_rec_1_many_reconnects_are_one_recording(
-    bots: None, receiver: CallbackReceiver, tmp_path: Path, count: int, every_s: float, vanish: bool
+    bots: None, tmp_path: Path, count: int, every_s: float, vanish: bool
 ) -> None:
-    media = Media(tmp_path)
     scene = Scene(wrong={"reconnect_s": every_s, "vanish": vanish} if vanish else {"reconnect_s": every_s})
-    with start_stack(tmp_path / "data") as stack:
-        stack.set_callbacks(receiver.url)
-        task = stack.create_recording("storm", OutputFormat=1, AvMerge=1)
-        publisher = publish(stack, "amy", scene, None, media, seconds=count * (every_s + 0.1))
-        sent = publisher.finish(timeout_s=count * every_s + 120)
-        stack.delete(task)
-        receiver.wait(310, task_id=task, timeout_s=60)
-        seen = recorded("amy", sent, None, sorted(stack.bucket(task).iterdir()))
-        assert sent["reconnects"] >= count - 1
+    seconds = count * (every_s + 0.1)
+    with alone(tmp_path, scene, seconds=seconds) as seen:
+        assert seen.sent["reconnects"] >= count - 1
         assert len(seen.playlists) == 1
         numbers = seen.pictures.numbers
         loops = sum(b < a for a, b in pairwise(numbers))
-        assert loops == int(count * (every_s + 0.1) / (LONG_S + 7))
-        assert len(numbers) >= sent["sent_pictures"] - 2 * sent["reconnects"]
+        assert loops == int(seconds / (LONG_S + 7))
+        assert len(numbers) >= seen.sent["sent_pictures"] - 2 * seen.sent["reconnects"]
         assert seen.pictures.complaints == []

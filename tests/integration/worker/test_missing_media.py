@@ -261,6 +261,24 @@ def test_an_overrun_is_told_and_goes_on_at_the_next_key_frame(inline: Callable[.
     assert it.measured("amy", "main", "video").flashes_s[-3:] == pytest.approx([9, 10, 11], abs=FRAME_S)
 
 
+def test_r_gap_1_pictures_that_did_not_arrive_are_told_of_once_per_hole(
+    inline: Callable[..., Inline],
+) -> None:
+    it = inline()
+    it.start()
+    frames = h264_flashes(8)
+    source = it.publish("amy", "video", (*between(frames, 0, 2.5, 90_000), *between(frames, 3, 5.2, 90_000),
+                                         *between(frames, 6, 8, 90_000)))  # fmt: skip
+    # What the file begins with may be behind a hole too: nobody misses it.
+    source.behind_gaps = frozenset({0, 3 * 90_000, 6 * 90_000})
+    it.until(8)
+    it.stop()
+    assert sum(n.count for n in it.notes("gap_network")) == 2
+    seen = it.measured("amy", "main", "video")
+    assert seen.warnings == []
+    assert seen.flashes_s == pytest.approx([0, 1, 2, 3, 4, 5, 6, 7], abs=FRAME_S)
+
+
 def test_derived_tracks_are_never_recorded(inline: Callable[..., Inline]) -> None:
     it = inline()
     it.start()

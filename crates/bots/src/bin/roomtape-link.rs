@@ -5,7 +5,8 @@
 //! The first line on stdout is the address to send to. When stdin ends it prints what became of the
 //! datagrams of each direction as one JSON object, and is done. Options: --loss PERCENT; --burst N (lost
 //! in stretches of N on average); --delay-ms; --jitter-ms; --reorder PERCENT, --reorder-ms;
-//! --duplicate PERCENT; --rate-kbps, --queue-ms; --cut FROM_S:SECONDS (may be repeated); --calm-s (no loss before).
+//! --duplicate PERCENT; --rate-kbps, --queue-ms; --cut FROM_S:SECONDS (may be repeated); --calm-s (no loss
+//! before). Times count from a client's first datagram.
 
 use std::time::Duration;
 

@@ -17,6 +17,43 @@ pub struct Assembled {
     pub data: Arc<[u8]>,
 }
 
+/// Whether pictures are lost that those to come refer to. They are missed until the next key frame, as
+/// before the first one.
+#[derive(Debug)]
+pub struct Astray {
+    lost: bool,
+    refused: bool,
+}
+
+impl Default for Astray {
+    fn default() -> Self {
+        Self {
+            lost: true,
+            refused: false,
+        }
+    }
+}
+
+impl Astray {
+    /// True if a picture can be shown; `follows`: all that it refers to was let pass.
+    pub fn lets_pass(&mut self, key: bool, follows: bool) -> bool {
+        self.lost = !key && (self.lost || !follows);
+        self.refused = self.lost;
+        !self.lost
+    }
+
+    /// A picture came that is not whole. Only of a key frame it is sure that others refer to it.
+    pub fn is_damaged(&mut self, key: bool) {
+        self.lost |= key;
+        self.refused = self.lost;
+    }
+
+    /// True if pictures were refused since the last call, and no key frame came after them.
+    pub fn take_refused(&mut self) -> bool {
+        std::mem::take(&mut self.refused)
+    }
+}
+
 /// What the first bytes of a payload tell, before anything is put together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Glance {

@@ -244,6 +244,10 @@ impl Lane {
             assembler.push(packet, now);
             self.release_frames(now, id);
         }
+        let lacks_start = |t: &Track| !t.cache.has_key() && !t.keyframe.is_wanted();
+        if self.tracks.get(&id).is_some_and(lacks_start) {
+            self.want_keyframe(now, id); // its first packets were lost, or it began without one
+        }
     }
 
     fn sender_report(&mut self, now: Instant, id: TrackId, ntp: std::time::SystemTime, rtp: u32) {

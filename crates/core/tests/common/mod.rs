@@ -64,6 +64,10 @@ pub struct Client {
     timeout: Instant,
     seq: [u64; 2],
     frames: [u64; 2],
+    /// Pictures since the last IDR.
+    pub since_key: u64,
+    /// The next packet of a picture is lost for good: it is not sent again either.
+    pub loses_next: bool,
 }
 
 pub struct World {
@@ -151,6 +155,8 @@ impl World {
             timeout: self.now,
             seq: [7000, 300],
             frames: [0, 0],
+            since_key: 0,
+            loses_next: false,
         });
         self.ticket += 1;
         let ticket = self.ticket;
@@ -242,17 +248,20 @@ impl World {
             payloads.push(stap);
         }
         let nal = if key { 0x65u8 } else { 0x41 };
+        client.since_key = if key { 0 } else { client.since_key + 1 };
+        let [slice, slice2] = slice_head(client.since_key);
         for part in 0..packets {
             let mut flags = nal & 0x1f;
             flags |= if part == 0 { 0x80 } else { 0 };
             flags |= if part + 1 == packets { 0x40 } else { 0 };
-            let mut payload = vec![(nal & 0xe0) | 28, flags, 0x88, part as u8 + 1];
+            let mut payload = vec![(nal & 0xe0) | 28, flags, slice, slice2];
+            payload.push(part as u8 + 1);
             payload.extend_from_slice(&number.to_be_bytes());
             payload.resize(600, 0x55);
             payloads.push(payload);
         }
         if packets == 1 {
-            let mut whole = vec![nal, 0x88, 1];
+            let mut whole = vec![nal, slice, slice2];
             whole.extend_from_slice(&number.to_be_bytes());
             *payloads.last_mut().unwrap() = whole;
         }
@@ -463,6 +472,9 @@ impl Client {
         let payload_type = media.remote_pts()[0];
         let seq = &mut self.seq[usize::from(!video)];
         *seq += 1;
+        if video && std::mem::take(&mut self.loses_next) {
+            return;
+        }
         let write = RtpWrite::new(payload_type, (*seq).into(), time, at, p)
             .marker(marker)
             .nackable(video);
@@ -499,6 +511,13 @@ impl Client {
         let mid = self.audio.unwrap();
         self.received.get(&mid).map_or(&[], Vec::as_slice)
     }
+}
+
+/// The first bits of a slice under `SPS`: of the first macroblock, a picture's `frame_num`.
+fn slice_head(number: u64) -> [u8; 2] {
+    // ue(0), ue(5), ue(0): 1 00110 1, then four bits.
+    let bits = (0b100_1101 << 4) | (number % 16) as u16;
+    (bits << 5).to_be_bytes()
 }
 
 /// True for a frame a decoder may start from.
