@@ -174,11 +174,15 @@ class Spool(_Section):
     """The working files of recordings."""
 
     sync_s: Annotated[
-        Seconds, Meta(description="how often journals are forced to disk: what a power cut may cost")
-    ] = 1.0
+        Seconds,
+        Meta(
+            description="journals are forced to disk once written, but not more often than this: "
+            "what a power cut may cost beyond a batch"
+        ),
+    ] = 0.2
     flush_ms: Annotated[
         int, Meta(ge=20, le=10_000, description="length of a batch: what a death of the server may cost")
-    ] = 1000
+    ] = 500
 
 
 class Workers(_Section):

@@ -43,8 +43,8 @@ class RecordingPlan(msgspec.Struct, kw_only=True, omit_defaults=True):
     max_idle_ms: int = 30_000
     pre_create: str = "gop"  # or "never"
     mp4_on_resize: str = "inband"  # or "split"
-    flush_ms: int = 1000
-    sync_ms: int = 1000
+    flush_ms: int = 500
+    sync_ms: int = 200
     piece_ms: int = 10_000
     max_piece_ms: int = 60_000
     max_users: int = 25

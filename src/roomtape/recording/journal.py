@@ -23,8 +23,8 @@ import os
 import struct
 import threading
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -194,6 +194,10 @@ def _spans(packets: Iterable[tuple[int, int]]) -> dict[int, tuple[int, int]]:
     return {stream: (low[stream], high[stream]) for stream in low}
 
 
+def _nothing() -> None:
+    """Nobody syncs by itself."""
+
+
 def _name(epoch: int, number: int) -> str:
     return f"{epoch}-{number}.j"
 
@@ -231,6 +235,7 @@ class Journal:
         self.epoch = epoch
         self.recovered: Recovered | None = None
         self.reserve: Reserve | None = None  # given up where a piece could not be closed without it
+        self.on_write: Callable[[], None] = _nothing  # quick: called after each write that waits for a sync
         self.streams: dict[int, StreamHead] = {}
         self.outputs: dict[str, OutputHead] = {}
         self.cuts: dict[str, list[Cut]] = {}
@@ -344,6 +349,11 @@ class Journal:
         """Files with records that a power cut may still take."""
         return len(self._unsynced)
 
+    def _waiting_for_sync(self) -> frozenset[Path]:
+        """Files that no sync has covered: one that is under way has not, and is waited for."""
+        with self._syncing:
+            return frozenset(self._unsynced)
+
     def _take_unsynced(self) -> tuple[list[Path], bool]:
         """Files, and whether their names, wait for a sync; they count as synced from now on."""
         with self._lock:
@@ -393,7 +403,8 @@ class Journal:
             _write_whole(self._fd, record, offset)
             file.length += len(record)
             self._unsynced.add(file.path)
-            return file, offset
+        self.on_write()
+        return file, offset
 
     def _new_file(self) -> None:
         last = self._files[-1] if self._files else None
@@ -555,9 +566,11 @@ class Journal:
         deleted: list[Path] = []
         # What stays must outlive what goes: the newest file says all that the deleted ones said, and a file
         # lost in its tail is known by the one after it.
-        unsynced = bool(self._files) and self._files[-1].path in self._unsynced
+        gone = [file for file in self._files[:-1] if is_covered(file)]
+        waiting = self._waiting_for_sync() if gone else frozenset()
+        unsynced = bool(self._files) and self._files[-1].path in waiting
         for file in self._files[:-1]:
-            if is_covered(file):
+            if file in gone:
                 if unsynced:
                     self.sync()
                     unsynced = False
@@ -565,11 +578,10 @@ class Journal:
                 file.path.unlink(missing_ok=True)
                 deleted.append(file.path)
             else:
-                unsynced = unsynced or file.path in self._unsynced
-        if deleted:
-            gone = set(deleted)
-            self._files = [file for file in self._files if file.path not in gone]
-            self._batches = [batch for batch in self._batches if batch.file.path not in gone]
+                unsynced = unsynced or file.path in waiting
+        if gone:
+            self._files = [file for file in self._files if file not in gone]
+            self._batches = [batch for batch in self._batches if batch.file not in gone]
         for key, cuts in self.cuts.items():  # the cut that begins the first piece not covered stays
             end = covered_until_ns.get(key)
             while end is not None and len(cuts) > 1 and cuts[1].at_ns <= end:
@@ -731,7 +743,8 @@ def sync_together(journals: Mapping[str, Journal]) -> list[tuple[str, OSError]]:
     file_systems: dict[int, list[Journal]] = {}
     for journal in journals.values():
         if journal.unsynced:
-            file_systems.setdefault(journal.directory.stat().st_dev, []).append(journal)
+            with suppress(OSError):  # a directory that is gone is told by its own sync
+                file_systems.setdefault(journal.directory.stat().st_dev, []).append(journal)
     for group in file_systems.values():
         if sum(journal.unsynced for journal in group) >= SYNC_TOGETHER:
             _sync_group(group)

@@ -54,8 +54,8 @@ class TaskSettings:
     exited_min_s: float = 60.0
     max_tasks_per_app: int = 100
     check_every: int = 100
-    flush_ms: int = 1000
-    sync_ms: int = 1000
+    flush_ms: int = 500
+    sync_ms: int = 200
 
 
 @dataclass(slots=True, eq=False)

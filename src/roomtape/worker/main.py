@@ -33,7 +33,7 @@ TICK_S = 0.2
 TICK_NS = round(TICK_S * 1e9)
 RESERVE_BYTES = 8 << 20  # two pieces of 10 s at 3 Mb/s
 CONNECT_EVERY_S = 0.05
-SYNC_DEFAULT_S = 1.0
+SYNC_DEFAULT_S = 0.2
 GC_THRESHOLDS = (50_000, 20, 10)
 FIRST_RETRY_NS = 1_000_000_000
 LAST_RETRY_NS = 30_000_000_000
@@ -56,13 +56,17 @@ class Slot:
 
 
 class Syncer(threading.Thread):
-    """Makes journals survive a power cut once in a while, so that a slow disk delays no batch."""
+    """Makes journals survive a power cut soon after each write, so that a slow disk delays no batch.
+
+    A sync begins at once where none began within `interval_s`; what is written meanwhile goes together.
+    """
 
     def __init__(self) -> None:
         super().__init__(name="sync", daemon=True)
         self.interval_s = SYNC_DEFAULT_S
         self.failures: list[tuple[str, str]] = []
         self._journals: dict[str, Journal] = {}
+        self._written = threading.Event()
         self._end = threading.Event()
 
     def watch(self, task_id: str, journal: Journal | None) -> None:
@@ -71,19 +75,29 @@ class Syncer(threading.Thread):
         if journal is None:
             journals.pop(task_id, None)
         else:
+            journal.on_write = self._written.set
             journals[task_id] = journal
         self._journals = journals
+        self._written.set()  # what its last writer left may not have been synced
 
     def run(self) -> None:
-        while not self._end.wait(self.interval_s):
+        while True:
+            self._written.wait()
+            began = time.monotonic()
+            self._written.clear()  # before the sync: what is written during it waits for the next one
             self.sync_all()
+            if self._end.wait(max(0.0, began + self.interval_s - time.monotonic())):
+                return
 
     def sync_all(self) -> None:
         failures = sync_together(self._journals)
+        if failures:
+            self._written.set()  # to be tried again
         self.failures += [(task_id, str(error)) for task_id, error in failures]
 
     def stop(self) -> None:
         self._end.set()
+        self._written.set()
 
 
 class Worker:
