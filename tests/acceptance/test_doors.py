@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any
 
@@ -15,7 +16,7 @@ from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 
 from tests.support.publishers import publish_rtmp, publish_whip
 from tests.support.receiver import CallbackReceiver
-from tests.support.stack import Stack
+from tests.support.stack import Stack, until
 
 REFUSED_WITHIN_S = 1.0
 
@@ -59,18 +60,58 @@ def test_whip_tells_each_refusal_apart(stack: Stack, change: str, status: int) -
     assert stack.usersig("eve").encode() not in text
 
 
-def test_whep_of_an_empty_room_is_not_found(stack: Stack) -> None:
-    async def offer() -> str:
+def offer(direction: str) -> bytes:
+    """What aiortc offers who wants to send (`sendonly`) or see (`recvonly`) a picture."""
+
+    async def made() -> str:
         pc = RTCPeerConnection()
-        pc.addTransceiver("video", direction="recvonly")
+        pc.addTransceiver("video", direction=direction)
         await pc.setLocalDescription(await pc.createOffer())
         text = pc.localDescription.sdp
         await pc.close()
         return str(text)
 
-    body = asyncio.run(offer()).encode()
-    got, _, text = ask(stack.whep_url("nobody_here", "viewer"), headers=sdp(stack.usersig("viewer")), body=body)
+    return asyncio.run(made()).encode()
+
+
+def test_whep_of_an_empty_room_is_not_found(stack: Stack) -> None:
+    url, headers = stack.whep_url("nobody_here", "viewer"), sdp(stack.usersig("viewer"))
+    got, _, text = ask(url, headers=headers, body=offer("recvonly"))
     assert got == 404, text
+
+
+def test_a_session_is_a_resource_that_is_patched_and_deleted_once(stack: Stack) -> None:
+    status, headers, text = ask(stack.whip_url("resource", "eve"), headers=sdp(stack.usersig("eve")), body=offer("sendonly"))
+    assert status == 201, text
+    assert headers["accept-patch"] == "application/trickle-ice-sdpfrag"
+    url = urllib.parse.urljoin(stack.dev["http_url"], headers["location"])
+    fragment = {"Content-Type": "application/trickle-ice-sdpfrag"}
+    trickle = b"a=candidate:1 1 udp 2130706431 127.0.0.1 40000 typ host\r\n"
+    restart = b"a=ice-ufrag:newu\r\na=ice-pwd:newpasswordnewpassword00\r\n"
+    assert ask(url, method="PATCH", body=trickle, headers=fragment)[0] == 204
+    assert ask(url, method="PATCH", body=trickle, headers={**fragment, "If-Match": '"another"'})[0] == 412
+    assert ask(url, method="PATCH", body=trickle, headers={"Content-Type": "text/plain"})[0] == 415
+    status, _, text = ask(url, method="PATCH", body=restart, headers={**fragment, "If-Match": headers["etag"]})
+    assert status == 200
+    assert b"a=ice-ufrag:" in text
+    assert [ask(url, method="DELETE", body=None)[0] for _ in range(2)] == [200, 404]
+    assert ask(url, method="PATCH", body=trickle, headers=fragment)[0] == 404
+
+
+def test_only_one_shares_a_screen_and_nobody_knocks_without_end(stack: Stack) -> None:
+    body = offer("sendonly")
+
+    def knock(user: str, **query: str) -> tuple[int, bytes]:
+        status, _, text = ask(stack.whip_url("knocking", user, **query), headers=sdp(stack.usersig(user)), body=body)
+        return status, text
+
+    assert knock("eve", stream="aux")[0] == 201
+    status, text = knock("dan", stream="aux")
+    assert (status, b"-102016" in text) == (409, True)
+    statuses = [knock("kim")[0] for _ in range(21)]
+    assert set(statuses) == {201, 429}, "a session of the same user takes the place of the one before"
+    assert statuses[0] == 201
+    assert statuses[-1] == 429, "faster than 20 in 10 s"
 
 
 def test_a_browser_may_ask_first(stack: Stack) -> None:
@@ -121,8 +162,9 @@ def test_aiortc_publishes_is_watched_and_leaves_by_delete(stack: Stack, callback
     seen, gone = asyncio.run(scene())
     assert seen == {"video": 30, "audio": 50}
     assert gone == 200
-    left = [e for e in callbacks.wait(104, timeout_s=10) if e.info["RoomId"] == "aio"]
-    assert left == [] or left[0].info["Reason"] == 1
+    left = until("the 104 of Alice", lambda: [
+        e.info for e in callbacks.events(104) if (e.info["RoomId"], e.info["UserId"]) == ("aio", "alice")])
+    assert [info["Reason"] for info in left] == [1]
 
 
 @pytest.mark.parametrize(("extra", "word"), [

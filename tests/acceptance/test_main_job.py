@@ -240,5 +240,6 @@ def test_rooms_tell_who_came_and_what_they_sent(call: Call) -> None:
         assert types[-1] == 104
     assert [e.info["UserId"] for e in mine if e.type == 101] == ["alice"]
     assert not [e for e in mine if str(e.info.get("UserId", "")).startswith("robot")]
-    left = until("104 of both", lambda: len([e for e in mine if e.type == 104]) == 2 or None)
-    assert left
+    ended = until("the end of the room", lambda: [e for e in call.callbacks.events(102) if e.info["RoomId"] == ROOM])
+    assert [set(e.info) for e in ended] == [{"RoomId", "EventTs", "EventMsTs"}]
+    assert all(e.info["EventMsTs"] <= ended[0].info["EventMsTs"] for e in mine)

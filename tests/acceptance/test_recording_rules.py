@@ -156,6 +156,49 @@ def test_a_room_of_the_other_kind_is_named_in_so_many_words(stack: Stack, callba
     stack.delete(task)
 
 
+def test_a_room_of_numbers_is_a_number_in_names_and_callbacks_until_it_is_dismissed(
+    stack: Stack, callbacks: CallbackReceiver
+) -> None:
+    """Nothing says RoomIdType to the API: an integer room is its default."""
+    room = "20741"
+
+    def told(*types: int) -> list[dict[str, Any]]:
+        return [{"type": e.type, **e.info} for e in callbacks.events(*types) if e.info["RoomId"] == int(room)]
+
+    alice = Publisher("whip", stack.whip_url(room, "alice", RoomIdType="1"), token=stack.usersig("alice"), seconds=60)
+    alice.wait_up()
+    bob = Publisher("rtmp", stack.rtmp_url(room, "bob") + "&use_number_room_id=1", seconds=60)
+    bob.wait_up()
+    until("both publish", lambda: len(told(201)) == 2)
+    removed, dismissed = (
+        stack.create_recording(room, robot=robot, room_id_type=None, OutputFormat=1, AvMerge=1) for robot in ("out", "end"))
+    for task in (removed, dismissed):
+        until("InProgress", lambda task=task: status(stack, task) == "InProgress")
+    flowing = time.monotonic()
+    until("pictures as well, for which a key picture is waited for 1 s", lambda: time.monotonic() - flowing > 2)
+    stack.call("RemoveUser", {"RoomId": int(room), "UserIds": ["out"]})
+    callbacks.wait(310, task_id=removed, timeout_s=20)
+    assert leave_codes(callbacks, removed) == [1]
+    assert told(104) == [], "a robot was never in the room"
+    assert status(stack, dismissed) == "InProgress"
+    stack.call("DismissRoom", {"RoomId": int(room)})
+    callbacks.wait(310, task_id=dismissed, timeout_s=20)
+    assert leave_codes(callbacks, dismissed) == [2]
+    until("the end of the room", lambda: told(102))
+    ends = told(102, 104)
+    assert {(e["UserId"], e["Reason"]) for e in ends[:2]} == {("alice", 3), ("bob", 3)}
+    assert ends[2]["type"] == 102
+    alice.cut()
+    bob.cut()
+    for task in (removed, dismissed):
+        files = recordings(stack, task, ".mp4")
+        assert [f.name.split("__UserId_s_")[0] for f in files] == [f"{stack.sdk_app_id}_{room}"] * 2
+        assert [pictures(f).holes() for f in files] == [[], []]
+        (message,) = [e.info for e in callbacks.events(310, task_id=task)]
+        assert message["RoomId"] == int(room)
+        assert sorted(message["Payload"]["FileList"]) == [f.name for f in files]
+
+
 @pytest.mark.parametrize(("changed", "code"), [
     ({"RecordParams": {"RecordMode": 2}}, "UnsupportedOperation"),
     ({"UserSig": "eJw"}, "InvalidParameter.UserSig"),

@@ -142,12 +142,13 @@ class Stack:
         return answer
 
     def create_recording(
-        self, room: str, *, robot: str = "robot", room_id_type: int = 0, **record: Any
+        self, room: str, *, robot: str = "robot", room_id_type: int | None = 0, **record: Any
     ) -> str:
-        """CreateCloudRecording into the local bucket; `record` are members of RecordParams."""
+        """CreateCloudRecording into the local bucket; `record` are members of RecordParams. A type of None
+        leaves RoomIdType out."""
         params = {
             "RoomId": room,
-            "RoomIdType": room_id_type,
+            **({} if room_id_type is None else {"RoomIdType": room_id_type}),
             "UserId": robot,
             "UserSig": self.usersig(robot),
             "RecordParams": {"RecordMode": 1, "MaxIdleTime": 30, **record},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -14,6 +15,26 @@ from roomtape.cli.say import AsJson, Failure, note, show
 from roomtape.config import split_address
 
 command = typer.Typer(help="Callbacks: listen, list, show, replay, test.", no_args_is_help=True)
+
+
+class State(StrEnum):
+    """Where a delivery is."""
+
+    waiting = "waiting"
+    head = "head"
+    slow = "slow"
+    delivered = "delivered"
+    dead = "dead"
+
+
+class Kind(StrEnum):
+    """The URLs of an application."""
+
+    room = "room"
+    media = "media"
+    record = "record"
+    relay = "relay"
+    ingest = "ingest"
 
 
 @command.command("listen")
@@ -53,7 +74,7 @@ def listen(
 @command.command("list")
 def list_callbacks(
     sdk_app_id: Annotated[int | None, typer.Option(help="Only those of this application.")] = None,
-    state: Annotated[str | None, typer.Option(help="waiting, head, slow, delivered or dead.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only those that are so.")] = None,
     task_id: Annotated[str | None, typer.Option(help="Only those of this task.")] = None,
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
@@ -90,7 +111,7 @@ def replay(
 
 @command.command("test")
 def send_test(
-    kind: Annotated[str, typer.Option(help="Which URL: room, media, record, relay or ingest.")] = "room",
+    kind: Annotated[Kind, typer.Option(help="Which URL.")] = Kind.room,
     sdk_app_id: Annotated[int | None, typer.Option(help="The application; default: dev's.")] = None,
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,

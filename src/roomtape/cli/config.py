@@ -25,7 +25,7 @@ def check(
     config = load(file)
     if as_json:
         show(msgspec.to_builtins(config), True)
-    note("the configuration is right")
+    note(f"the configuration is right: {file or 'no file, the defaults'} and the environment")
 
 
 @command.command("list")

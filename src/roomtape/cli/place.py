@@ -121,7 +121,9 @@ def read_json(text: str) -> dict[str, object]:
     try:
         content = Path(text[1:]).read_text() if text.startswith("@") else text
         value = json.loads(content)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise Failure(f"{text[1:]}: {error.strerror}; name a readable file after the @") from None
+    except ValueError as error:
         raise Failure(f"{text}: {error}; give a JSON object or @file") from None
     if not isinstance(value, dict):
         raise Failure(f"{text}: not a JSON object")

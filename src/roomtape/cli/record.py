@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -17,10 +18,19 @@ SecretId = Annotated[str | None, typer.Option(help="The API key; default: enviro
 SecretKey = Annotated[str | None, typer.Option(help="Its secret.")]
 
 
+class Status(StrEnum):
+    """Where a task is in its life."""
+
+    idle = "idle"
+    in_progress = "in_progress"
+    exited = "exited"
+    gone = "gone"
+
+
 @command.command("list")
 def list_recordings(
     sdk_app_id: Annotated[int | None, typer.Option(help="Only those of this application.")] = None,
-    status: Annotated[str | None, typer.Option(help="idle, in_progress, exited or gone.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only those that are so.")] = None,
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:

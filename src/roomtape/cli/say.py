@@ -23,6 +23,9 @@ def show(data: Any, as_json: bool, columns: Sequence[str] = ()) -> None:
         print(json.dumps(data, indent=2, ensure_ascii=False))
         return
     rows = [data] if isinstance(data, Mapping) else list(data)
+    if data == {}:
+        note("done")
+        return
     if isinstance(data, Mapping) and not columns:
         table = _table(("what", "value"), [(key, _cell(key, value)) for key, value in data.items()])
     elif not rows:
@@ -59,10 +62,17 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
 
 
 def _cell(name: str, value: Any) -> str:
-    if value is None or value == "":
+    if value is None or value in ("", [], {}):
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if name.endswith("_ms") and isinstance(value, int) and value > 1_000_000_000_000:
         return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    if isinstance(value, (list, dict)):
-        return json.dumps(value, ensure_ascii=False)
+    if name.endswith("_bytes") and isinstance(value, int):
+        return f"{value / 2**20:.1f} MiB"
+    if isinstance(value, Mapping):
+        return "\n".join(f"{key}: {_cell(key, part)}" for key, part in value.items())
+    if isinstance(value, list):
+        simple = all(isinstance(part, (str, int)) for part in value)
+        return "\n".join(map(str, value)) if simple else json.dumps(value, ensure_ascii=False)
     return str(value)

@@ -1,7 +1,8 @@
 """Where the pieces of one output begin. Pure: packets' times in, cuts out.
 
-A piece runs to the first key picture at or after its target length (without a picture: to the first
-packet), to the bound if no key picture comes, and always to a packet that follows a discontinuity.
+A piece runs to the first key picture at or after its target length (without a picture, or behind the
+last one of a picture that went away: to the first packet), to the bound if no key picture comes, and
+always to a packet that follows a discontinuity.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from operator import itemgetter
 from typing import NamedTuple
+
+ALONE_NS = 1_000_000_000  # sound that went on this long behind the last picture goes on without it
 
 _dts_ns = itemgetter(0)
 
@@ -88,9 +91,18 @@ class Cutter:
                     return mark.dts_ns
                 if not has_picture and not mark.picture:
                     return mark.dts_ns
-                if not picture and not mark.picture:
+                if not picture and not mark.picture and mark.dts_ns >= self._alone_ns():
                     return mark.dts_ns
         return None
+
+    def _alone_ns(self) -> int:
+        """From here on sound is alone.
+
+        Cut before, a piece would begin with a picture that needs one before it. Cut at once, each stop would
+        leave a piece of the few packets by which sound outlasts its picture.
+        """
+        last = next((mark.dts_ns for mark in reversed(self.marks) if mark.picture), None)
+        return 0 if last is None else last + ALONE_NS
 
     def drop_before(self, at_ns: int) -> None:
         """The open piece begins at `at_ns` now."""

@@ -10,6 +10,8 @@ import pytest
 
 from roomtape.access import usersig
 from roomtape.cli.main import run
+from roomtape.cli.place import read_json
+from roomtape.cli.say import Failure, show
 
 
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,6 +61,9 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["serve"], "Missing option '--config'"),
         (["usersig", "issue"], "Missing argument 'USERID'"),
         (["demo", "--seconds", "1"], "Invalid value for '--seconds'"),
+        (["record", "list", "--status", "running"], "'in_progress'"),
+        (["callback", "list", "--state", "failed"], "'dead'"),
+        (["callback", "test", "--kind", "rooms"], "'room'"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_one_line(
@@ -116,6 +121,42 @@ def test_check_tells_a_good_usersig_from_others(
         assert json.loads(streams.out)["user"] == "amy"
     else:
         assert "another" in streams.err
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("{bad", "{bad: Expecting property name"),
+        ("[]", "[]: not a JSON object"),
+        ("@nothing.json", "nothing.json: No such file or directory; name a readable file after the @"),
+    ],
+)
+def test_json_that_is_none_is_told_in_words(given: str, says: str) -> None:
+    with pytest.raises(Failure) as refused:
+        read_json(given)
+    assert str(refused.value).startswith(says)
+
+
+def test_a_table_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"on": True, "off": False, "none": [], "urls": {"room": "http://a/"}, "rss_bytes": 3 << 20}, False)
+    show({}, False)
+    streams = capsys.readouterr()
+    values = {line.split()[0]: " ".join(line.split()[1:]) for line in streams.out.splitlines() if line.strip()}
+    assert values | {"on": "yes", "off": "no", "none": "-", "urls": "room: http://a/", "rss_bytes": "3.0 MiB"} == values
+    assert streams.err == "done\n"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_right_configuration_says_which_it_was(
+    named: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ROOMTAPE_CONFIG_FILE", raising=False)
+    file = tmp_path / "r.toml"
+    file.write_text("[server]\nhttp_port = 81\n")
+    assert run(["config", "check", "--json", *([str(file)] if named else [])]) == 0
+    streams = capsys.readouterr()
+    assert json.loads(streams.out)["server"]["http_port"] == (81 if named else 8080)
+    assert (str(file) if named else "the defaults") in streams.err
 
 
 def test_settings_are_listed_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,6 +56,25 @@ def test_sound_goes_on_alone_when_the_picture_went_away() -> None:
     assert cutter(*merged).next_cut(None, picture=False) == 469 * AAC_NS
 
 
+def test_sound_ends_no_piece_in_the_middle_of_a_group_of_pictures() -> None:
+    """At the stop the picture has gone, but what came of it since its last key picture needs that one."""
+    merged = sorted([*pictures(18, 9), *sound(18)])
+    made = cutter(*merged)
+    assert made.next_cut(None, picture=False) is None
+    made.add(sound(30, 18))
+    assert made.next_cut(None, picture=False) == next(m.dts_ns for m in sound(30) if m.dts_ns >= 18.9 * S)
+
+
+@given(st.integers(1, 30), st.integers(1, 45), st.integers(1, 58), st.booleans())
+def test_no_piece_begins_with_a_picture_that_needs_one_before_it(
+    gop_s: int, pictures_s: int, sound_s: int, comes: bool
+) -> None:
+    made = cutter(*sorted([*pictures(pictures_s, gop_s), *sound(sound_s)]))
+    while (at := made.next_cut(None, picture=comes)) is not None:
+        made.drop_before(at)
+        assert next((mark.key for mark in made.marks if mark.picture), True)
+
+
 def test_a_discontinuity_always_begins_a_piece() -> None:
     made = cutter(*sound(3), Mark(5 * S, False, True, True), *sound(8, 5.1))
     assert made.next_cut(None, picture=False) == 5 * S
