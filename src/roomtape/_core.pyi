@@ -9,7 +9,7 @@ once the core has been stopped.
 from collections.abc import Mapping, Sequence
 from typing import final
 
-__all__ = ["Core", "tc3_fits", "ts_inspect", "ts_mux", "ts_piece"]
+__all__ = ["Core", "header_texts", "tc3_fits", "ts_inspect", "ts_mux", "ts_piece"]
 
 def ts_mux(
     units: Sequence[tuple[int, int, int, bool, bytes]], counters: Mapping[int, int]
@@ -27,6 +27,9 @@ def ts_piece(
 
 def ts_inspect(data: bytes, counters: Mapping[int, int]) -> dict[int, tuple[int, int, int]]:
     """Per elementary PID (PES packets, elementary bytes, first pts); see `roomtape.media.ts.inspect`."""
+
+def header_texts(headers: list[tuple[bytes, bytes]], /) -> dict[str, str]:
+    """Headers by name, as ISO 8859-1 has them; of a repeated one the first."""
 
 def tc3_fits(
     key: bytes,

@@ -407,9 +407,11 @@ class Server:
             header_s=given.header_timeout_s,
             body_s=given.body_timeout_s,
             idle_s=given.idle_timeout_s,
+            write_s=given.write_timeout_s,
             ping_s=given.ping_every_s,
             pong_s=given.pong_timeout_s,
             per_address=given.connections_per_address,
+            in_all=_connections_at_most(given.max_connections),
             proxies=given.trusted_proxies,
         )
         server = HttpServer(app, listener, bounds, answers=app.at_once, tls_cert=tls_cert, tls_key=tls_key)
@@ -491,6 +493,15 @@ def _buckets(config: Config) -> LocalBuckets:
             for name, bucket in config.storage.local.items()
         }
     )
+
+
+def _connections_at_most(wanted: int) -> int:
+    """As many as wanted (0: any number), but leave files for the database and the disk."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return wanted
+    most = files * 3 // 4
+    return min(wanted, most) if wanted else most
 
 
 def _public_url(config: Config, port: int) -> str:

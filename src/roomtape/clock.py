@@ -41,8 +41,7 @@ class SystemClock:
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
-    def monotonic_ns(self) -> int:
-        return time.monotonic_ns()
+    monotonic_ns = staticmethod(time.monotonic_ns)  # as it is: a request reads it seven times
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(seconds, 0))

@@ -56,6 +56,13 @@ class Server(_Section):
     idle_timeout_s: Annotated[
         Seconds, Meta(description="how long a connection may be idle between two requests")
     ] = 30.0
+    write_timeout_s: Annotated[
+        Seconds,
+        Meta(
+            description="how long a client may take for 64 KiB of an answer that waits for it, or for its "
+            "rest, before the connection is cut"
+        ),
+    ] = 60.0
     ping_every_s: Annotated[Seconds, Meta(description="how often a WebSocket is pinged; 0: never")] = 20.0
     pong_timeout_s: Annotated[
         Seconds, Meta(description="a WebSocket whose answer to a ping takes longer is closed")
@@ -67,6 +74,13 @@ class Server(_Section):
             "not counted; one more is closed unread with HTTP 503; 0: no bound"
         ),
     ] = 1000
+    max_connections: Annotated[
+        NotNegative,
+        Meta(
+            description="connections a listener holds at once, whoever's; one more is closed unread with "
+            "HTTP 503; 0: no bound but that of three quarters of the files the process may open"
+        ),
+    ] = 10_000
     trusted_proxies: Annotated[
         list[str], Meta(description="addresses or networks whose X-Forwarded-Host and -For are believed")
     ] = []

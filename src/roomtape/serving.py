@@ -2,9 +2,11 @@
 
 A header must be complete in `header_s` and within `MAX_HEADER_BYTES`, a body in `body_s`; what is late is
 answered 408 when nothing was answered yet, and closed. A connection may be idle between two requests for
-`idle_s`, and a WebSocket must answer a ping. One address holds so many connections; one more is told 503
-and closed before it is read. Requests are not logged here: URLs can hold UserSigs, the gateway and the
-doors log what may be logged.
+`idle_s`, and a WebSocket must answer a ping. Of an answer that waits in memory a client must take
+`MIN_TAKEN_BYTES` in `write_s`, or the rest; else its connection is cut, and meanwhile it is not read from.
+One address holds so many connections, and all together so many; one more is told 503 and closed before it
+is read. Requests are not logged here: URLs can hold UserSigs, the gateway and the doors log what may be
+logged.
 """
 
 from __future__ import annotations
@@ -26,10 +28,14 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 MAX_HEADER_BYTES = 64 * 1024
 AT_ONCE_BYTES = 16 * 1024  # of body; a larger request takes the ordinary way
+MIN_TAKEN_BYTES = 64 * 1024  # per `write_s`, of an answer that does not fit the system's buffers
 GRACE_S = 3  # for requests that are under way when the server ends
 
 REFUSED = prometheus_client.Counter("roomtape_http_refused", "Connections ended by a bound", ["bound"])
-for _bound in ("too_many", "late_header", "late_body", "large_header", "silent_websocket"):
+for _bound in (
+    *("too_many", "too_many_in_all", "late_header", "late_body", "large_header"),
+    *("silent_websocket", "slow_reader"),
+):
     REFUSED.labels(_bound)
 
 
@@ -40,33 +46,44 @@ class Bounds:
     header_s: float = 10.0
     body_s: float = 30.0
     idle_s: float = 30.0  # between two requests of a connection
+    write_s: float = 60.0  # for a client to take some more of an answer
     ping_s: float = 20.0  # between two pings of a WebSocket
     pong_s: float = 20.0  # for its answer
     per_address: int = 1000  # connections at once; 0: no bound
+    in_all: int = 10_000  # connections at once; 0: no bound
     proxies: Sequence[str] = ()  # addresses and networks many clients come from: not counted
+
+
+class NoPlace(Exception):
+    """A connection is one too many; the text names the bound."""
 
 
 @dataclass(slots=True)
 class Places:
-    """How many connections each address holds. An IPv6 host has a network of its own: that is counted."""
+    """How many connections there are, and each address holds. Of an IPv6 host its network is counted."""
 
     bounds: Bounds
+    taken: int = 0  # in all
     _held: Counter[str] = field(default_factory=Counter)
     _networks: list[Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self._networks = [ipaddress.ip_network(text) for text in self.bounds.proxies]
 
-    def take(self, transport: asyncio.BaseTransport) -> str | None:
-        """A place for this peer, to be given back by its name; None when it has too many."""
+    def take(self, transport: asyncio.BaseTransport) -> str:
+        """A place for this peer, to be given back by its name. Raises NoPlace."""
+        if self.bounds.in_all and self.taken >= self.bounds.in_all:
+            raise NoPlace("too_many_in_all")
         name = self._name(transport)
         if name and self._held[name] >= self.bounds.per_address:
-            return None
+            raise NoPlace("too_many")
         if name:
             self._held[name] += 1
+        self.taken += 1
         return name
 
     def give_back(self, name: str) -> None:
+        self.taken -= 1
         if not name:
             return
         self._held[name] -= 1
@@ -92,13 +109,11 @@ class Places:
 class AtOnce(Protocol):
     """Answers a whole request without waiting, or not.
 
-    The answer is headers (content-length among them) and body of a response 200. None: the application is
-    called with the same scope, and may find in it what was begun.
+    The answer is header lines (each with its end; content-length among them) and body of a response 200.
+    None: the application is called with the same scope, and may find in it what was begun.
     """
 
-    def __call__(
-        self, scope: dict[str, Any], body: bytes
-    ) -> tuple[list[tuple[bytes, bytes]], bytes] | None: ...
+    def __call__(self, scope: dict[str, Any], body: bytes) -> tuple[bytes, bytes] | None: ...
 
 
 class _Guarded(HttpToolsProtocol):
@@ -117,34 +132,81 @@ class _Guarded(HttpToolsProtocol):
         self._body = b""  # of such a one
         self._in_header = True
         self._header_bytes = 0
+        self._idle: asyncio.TimerHandle | None = None  # after an answer at once; it is not stopped in between
+        self._slow: asyncio.TimerHandle | None = None  # while an answer waits for its reader
+        self._idle_at = 0.0  # when the connection has been idle for long enough; 0: it is not idle
         self._place: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._place = self.places.take(transport)
-        if self._place is None:
-            self._refuse("too_many", b"503 Service Unavailable")
+        try:
+            self._place = self.places.take(transport)
+        except NoPlace as refused:
+            self._refuse(str(refused), b"503 Service Unavailable")
             return
         self._arm("late_header", self.bounds.header_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._stop_timers()
         self._leave()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._slow is not None and not self.transport.is_closing():
+            self._slow.cancel()
+            self._slow = None
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch_last_words()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._watch_last_words()
+
+    def _watch_last_words(self) -> None:
+        """A connection that closes does so when all of its answer is taken: that has its time, too."""
+        if self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self._watch_reader()
+
+    def _watch_reader(self) -> None:
+        if self._slow is None:
+            left = self.transport.get_write_buffer_size()
+            self._slow = self.loop.call_later(self.bounds.write_s, self._reader_late, left)
+
+    def _reader_late(self, left: int) -> None:
+        """Cut a connection whose client takes nothing, or next to nothing, of what waits for it."""
+        self._slow = None
+        now_left = self.transport.get_write_buffer_size()
+        if not now_left:
+            return
+        if left - now_left >= MIN_TAKEN_BYTES:
+            self._watch_reader()
+        else:
+            REFUSED.labels("slow_reader").inc()
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._in_header:
             self._header_bytes += len(data)
+        self._idle_at = 0.0
         self._reading = True
         super().data_received(data)
         self._reading = False
         if self._due is not None:
             self._arm(*self._due)
-        if self._in_header and self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse("large_header", b"431 Request Header Fields Too Large")
-        elif self._in_header and self._header_bytes and self._deadline is None:
-            # Empty lines before a request begin no message; they stop the idle timer, though.
-            self._arm("late_header", self.bounds.header_s)
+        if self._in_header and self._header_bytes:
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self._refuse("large_header", b"431 Request Header Fields Too Large")
+            elif self._deadline is None:
+                # Empty lines before a request begin no message; they stop the idle timer, though.
+                self._arm("late_header", self.bounds.header_s)
 
     def shutdown(self) -> None:
         if self._answer is not None:
@@ -153,6 +215,7 @@ class _Guarded(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._unset_keepalive_if_required()  # an answer in the middle of what is being read has armed it
+        self._idle_at = 0.0
         super().on_message_begin()
         self._arm("late_header", self.bounds.header_s)
 
@@ -173,7 +236,9 @@ class _Guarded(HttpToolsProtocol):
             self._ordinary_way()
 
     def on_message_complete(self) -> None:
-        self._disarm()
+        self._due = None
+        if self._deadline is not None:
+            self._disarm()
         self._in_header = True  # of the next request, should one follow
         self._header_bytes = 0
         if self._answer is not None:
@@ -214,21 +279,43 @@ class _Guarded(HttpToolsProtocol):
             super().on_message_complete()
             return
         self._answer, self._body = None, b""
-        headers, body = answered
-        keep = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        lines = [b"HTTP/1.1 200 OK\r\n"]
-        for name, value in (*self.server_state.default_headers, *headers):
-            lines += (name, b": ", value, b"\r\n")
-        lines += (b"\r\n" if keep else b"connection: close\r\n\r\n", body)
-        self.transport.write(b"".join(lines))
-        if not keep:
+        lines, body = answered
+        keep = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        given = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        end = b"\r\n" if keep else b"connection: close\r\n\r\n"
+        self.transport.write(b"HTTP/1.1 200 OK\r\n%b%b%b%b" % (given, lines, end, body))
+        if keep:
+            # As uvicorn's `on_response_complete` for a connection that has nothing else under way.
+            self.server_state.total_requests += 1
+            self._idle_at = self.loop.time() + self.bounds.idle_s
+            if self._idle is None:
+                self._idle = self.loop.call_later(self.bounds.idle_s, self._idle_over)
+        else:
             self.transport.close()
-        self.on_response_complete()
+            self.on_response_complete()
+
+    def _idle_over(self) -> None:
+        """Close what was idle for `idle_s`. One timer serves many answers, and looks when the last was."""
+        self._idle = None
+        if not self._idle_at:
+            return  # a request is under way
+        left = self._idle_at - self.loop.time()
+        if left > 0:
+            self._idle = self.loop.call_later(left, self._idle_over)
+        else:
+            self.timeout_keep_alive_handler()
 
     def handle_websocket_upgrade(self) -> None:
         self._disarm()
+        self._stop_timers()
         self._leave()  # the WebSocket takes it
         super().handle_websocket_upgrade()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._idle, self._slow):
+            if timer is not None:
+                timer.cancel()
+        self._idle = self._slow = None
 
     def _leave(self) -> None:
         if self._place is not None:
@@ -236,10 +323,12 @@ class _Guarded(HttpToolsProtocol):
             self._place = None
 
     def _arm(self, bound: str, seconds: float) -> None:
-        self._disarm()
+        if self._deadline is not None:
+            self._disarm()
         if self._reading:
             self._due = (bound, seconds)  # most requests are complete in what is being read
             return
+        self._due = None
         self._deadline = self.loop.call_later(seconds, self._refuse, bound, b"408 Request Timeout")
 
     def _disarm(self) -> None:
@@ -260,6 +349,7 @@ class _Guarded(HttpToolsProtocol):
                 b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
             )
         self.transport.close()
+        self._watch_last_words()
 
 
 class _GuardedSocket(WebSocketsSansIOProtocol):
@@ -273,7 +363,7 @@ class _GuardedSocket(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._place = self.places.take(transport)
+        self._place = self.places.take(transport)  # the one its connection has just given back
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._place is not None:

@@ -128,7 +128,8 @@ class Stand:
             "client": (address, 50000),
         }
         if at_once and (answered := self.gateway.at_once(scope, body)) is not None:
-            return Answer(200, {n.decode(): v.decode() for n, v in answered[0]}, answered[1])
+            lines = answered[0].decode().removesuffix("\r\n").split("\r\n")
+            return Answer(200, dict(line.split(": ", 1) for line in lines), answered[1])
         await self.gateway(scope, receive, send)
         start, end = sent
         return Answer(start["status"], {n.decode(): v.decode() for n, v in start["headers"]}, end["body"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import sys
 import time
 from typing import Any
@@ -61,6 +62,20 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
     head = await reader.readuntil(b"\r\n\r\n")
     length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
     return await reader.readexactly(length)
+
+
+async def sip(client: socket.socket, most: int, *, every_s: float) -> int:
+    """Read a connection to its end, up to so many bytes at a time and then a pause; how many there were."""
+    loop, total = asyncio.get_running_loop(), 0
+    while True:
+        left = most
+        while left:
+            piece = await loop.sock_recv(client, left)
+            if not piece:
+                return total
+            left -= len(piece)
+            total += len(piece)
+        await asyncio.sleep(every_s)
 
 
 def code_of(answer: bytes) -> str:

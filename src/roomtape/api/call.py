@@ -15,6 +15,7 @@ from roomtape.api.messages import Language
 from roomtape.api.signing import Authorization
 from roomtape.contract.shapes import Request, Response
 
+_LATER: Any = None  # not known yet, and of no step before that
 _IDS = 64  # ids made of one reading of the system's random source
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _random: list[str] = []  # 32 hexadecimal digits each, every one used once
@@ -58,21 +59,9 @@ class Call(msgspec.Struct, eq=False):
     client: str = ""
     secret_id: str = ""
     signature: str = ""
-    action: Action | Planned | None = None
-    key: ApiKey | None = None
+    action: Action | Planned = _LATER  # from step 5 on
+    key: ApiKey = _LATER  # that signed; from step 7 on
     request: Request | None = None
     app: App | None = None
     response: Response | None = None
     replayed: bool = False
-
-    @property
-    def built(self) -> Action | Planned:
-        """The action, known from step 5 on."""
-        assert self.action is not None
-        return self.action
-
-    @property
-    def caller(self) -> ApiKey:
-        """The key that signed, known from step 7 on."""
-        assert self.key is not None
-        return self.key

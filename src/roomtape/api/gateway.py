@@ -6,7 +6,6 @@ A plain ASGI application, so that a request meets nothing but this. Whatever hap
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import random
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import REGISTRY
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -24,13 +23,14 @@ import roomtape.api.actions.recording
 import roomtape.api.actions.relay
 import roomtape.api.actions.rooms
 import roomtape.api.actions.usage  # noqa: F401  (they register their actions)
-from roomtape.api import steps
+from roomtape.api import signing, steps
 from roomtape.api.call import Call, request_id
 from roomtape.api.dispatch import ACTIONS, PLANNED
 from roomtape.api.errors import ApiError, Family, of_fault
 from roomtape.api.messages import Text
 from roomtape.api.services import Services
 from roomtape.api.steps import Chain
+from roomtape.api.tally import Tally
 from roomtape.config import Config
 from roomtape.loglines import Often
 
@@ -67,16 +67,6 @@ DISCARD_LIMIT = 64 * 1024 * 1024  # of a body that is too large: read on, so tha
 RESPONSE_LIMIT = 10 * 1024 * 1024
 MAX_TRACE_ID = 256
 KNOWN = ACTIONS.keys() | PLANNED.keys()
-
-# Names that nearly every request has, decoded.
-_NAMES = {
-    name.encode(): name
-    for name in (
-        *("host", "content-type", "content-length", "user-agent", "accept", "accept-encoding", "connection"),
-        *("authorization", "x-tc-action", "x-tc-version", "x-tc-timestamp", "x-tc-region", "x-tc-token"),
-        *("x-tc-requestclient", "x-tc-language", "x-tc-traceid", "x-tc-content-sha256"),
-    )
-}
 _ENCODER = msgspec.json.Encoder()
 
 log = structlog.get_logger("roomtape.api")
@@ -87,10 +77,8 @@ _MEMBERS = (
 )
 _tell = Often("api", *_MEMBERS)
 
-REQUESTS = Counter(
-    "roomtape_api_requests", "Requests by action and code (OK for success)", ["action", "code"]
-)
-SECONDS = Histogram("roomtape_api_request_seconds", "Time from first byte to answer", ["action"])
+TALLY = Tally()
+REGISTRY.register(TALLY)
 
 
 class Gateway:
@@ -122,8 +110,8 @@ class Gateway:
         await send({"type": "http.response.body", "body": body})
         self._note(call, len(body))
 
-    def at_once(self, scope: dict[str, Any], body: bytes) -> tuple[Headers, bytes] | None:
-        """The answer (always 200) to a whole request of at most 32 KB, if it needs no waiting.
+    def at_once(self, scope: dict[str, Any], body: bytes) -> tuple[bytes, bytes] | None:
+        """Header lines and body of the answer (always 200) to a whole small request, if it needs no waiting.
 
         None: call this application with the same scope; it goes on from where this has got.
         """
@@ -135,7 +123,7 @@ class Gateway:
             return None
         answer = self._body(call)
         self._note(call, len(answer))
-        return _headers(call, answer), answer
+        return b"".join([b"%b: %b\r\n" % header for header in _headers(call, answer)]), answer
 
     def _walk(self, call: Call) -> Awaitable[None] | None:
         """Take the steps that are left until one has to wait, and for what; None at the end of the way."""
@@ -170,9 +158,7 @@ class Gateway:
 
     def _begin(self, scope: Scope) -> Call:
         # Names are lower case already (ASGI); of a repeated header the first counts.
-        headers = {
-            _NAMES.get(n) or n.decode("latin-1"): v.decode("latin-1") for n, v in reversed(scope["headers"])
-        }
+        headers = signing.header_texts(scope["headers"])
         peer = (scope.get("client") or ("",))[0]
         trusted = bool(self._proxies) and self._is_proxy(peer)
         address = peer
@@ -230,8 +216,7 @@ class Gateway:
         code = "OK" if failure is None else failure.code
         action = "unknown" if call.action is None and call.action_name not in KNOWN else call.action_name
         took_ns = self._chain.services.clock.monotonic_ns() - call.started_ns
-        _requests(action, code).inc()
-        _seconds(action).observe(took_ns / 1e9)
+        TALLY.count(action, code, took_ns / 1e9)
         more: dict[str, int] = {}
         if failure is not None and _is_cheap(call, code):
             # Anybody can cause these at any rate: a few lines show them, the metrics count them.
@@ -284,16 +269,6 @@ class Straight:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         found = self._at.get(scope["path"]) if scope["type"] == "http" else None
         await (self._others if found is None else found)(scope, receive, send)
-
-
-@functools.cache
-def _requests(action: str, code: str) -> Counter:
-    return REQUESTS.labels(action, code)
-
-
-@functools.cache
-def _seconds(action: str) -> Histogram:
-    return SECONDS.labels(action)
 
 
 def _is_cheap(call: Call, code: str) -> bool:

@@ -13,9 +13,11 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
+
+from roomtape._core import header_texts as header_texts
 from roomtape._core import tc3_fits
 
 ALGORITHM = "TC3-HMAC-SHA256"
@@ -42,8 +44,7 @@ class SignedHeaderAbsent(Exception):
     """The signature covers a header the request does not have."""
 
 
-@dataclass(slots=True)
-class Authorization:
+class Authorization(msgspec.Struct):
     """What a TC3 Authorization header says. `signed_headers` is the client's own list, in its order."""
 
     secret_id: str
@@ -53,8 +54,7 @@ class Authorization:
     signature: str
 
 
-@dataclass(slots=True)
-class Tc3Request:
+class Tc3Request(msgspec.Struct):
     """What a TC3 signature covers. `headers` by lower-case name; `query` is the raw bytes after `?`."""
 
     method: str

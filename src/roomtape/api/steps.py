@@ -195,9 +195,10 @@ def version_and_action(chain: Chain, call: Call) -> None:
             "ActionOffline",
             Text("This action was withdrawn; its successor has another name.", "该接口已下线。"),
         )
-    call.action = ACTIONS.get(call.action_name) or PLANNED.get(call.action_name)
-    if call.action is None:
+    action = ACTIONS.get(call.action_name) or PLANNED.get(call.action_name)
+    if action is None:
         raise ApiError("InvalidAction", Text("There is no such action.", "接口不存在。"))
+    call.action = action
 
 
 def time_window(chain: Chain, call: Call) -> None:
@@ -252,7 +253,7 @@ def signature(chain: Chain, call: Call) -> None:
             "NoSuchProduct",
             Text(f"The service in the credential must be {SERVICE}.", f"产品名必须是 {SERVICE}。"),
         )
-    if not _signature_fits(chain, call, call.caller.secret_key):
+    if not _signature_fits(chain, call, call.key.secret_key):
         raise ApiError(
             "AuthFailure.SignatureFailure",
             Text("The signature does not fit the request.", "签名验证失败。"),
@@ -284,7 +285,7 @@ def _signature_fits(chain: Chain, call: Call, key: Secret) -> bool:
 
 def token(chain: Chain, call: Call) -> None:
     """9: temporary keys come with their token, permanent ones without."""
-    key = call.caller
+    key = call.key
     if key.token is None:
         fits = call.token == ""
     else:
@@ -299,7 +300,7 @@ def token(chain: Chain, call: Call) -> None:
 
 def address_policy(chain: Chain, call: Call) -> None:
     """10: the networks the key may be used from."""
-    rules = call.caller.addresses
+    rules = call.key.addresses
     if rules.deny and rules.denies(call.address):
         raise ApiError("IpInBlacklist", Text("The caller's address is blocked.", "IP 在黑名单中。"))
     if rules.allow and not rules.allows(call.address):
@@ -324,7 +325,7 @@ def policy(chain: Chain, call: Call) -> Awaitable[None] | None:
 
     Statements that name applications are judged at 15, when the application is known.
     """
-    account = call.caller.account
+    account = call.key.account
     if account.blocked:
         raise _answer(call, AccountBlocked("The account is blocked."))
     if account.owner_uin is None:
@@ -333,14 +334,14 @@ def policy(chain: Chain, call: Call) -> Awaitable[None] | None:
 
 
 async def _policy_of_sub_user(chain: Chain, call: Call) -> None:
-    account = call.caller.account
+    account = call.key.account
     attached = await chain.services.access.policies(account.uin)
     if policies.decide_early(attached, _caller(chain, call), call.action_name) is Decision.DENY:
         raise _denied(chain, call, None)
 
 
 def _caller(chain: Chain, call: Call) -> policies.Caller:
-    account = call.caller.account
+    account = call.key.account
     return policies.Caller(
         uin=account.uin,
         owner_uin=account.root_uin,
@@ -362,17 +363,18 @@ def throttle(chain: Chain, call: Call) -> None:
     In this order, so that a burst of one action, refused by its own bucket, leaves the account's alone.
     """
     limits = chain.config.limits
-    root = call.caller.account.root_uin
-    rate: float = limits.per_action.get(call.action_name, call.built.rate)
-    if not chain.buckets.take(("action", root, call.action_name), rate):
+    root = call.key.account.root_uin
+    take = chain.buckets.take
+    rate: float = limits.per_action.get(call.action_name, call.action.rate)
+    if not take(("action", root, call.action_name), rate):
         raise _too_many("RequestLimitExceeded")
-    if not chain.buckets.take(("account", root), limits.per_account):
+    if not take(("account", root), limits.per_account):
         raise _too_many("RequestLimitExceeded.UinLimitExceeded")
 
 
 def parameters(chain: Chain, call: Call) -> None:
     """14: the body, its names, types and required members, then ranges and cross-member rules."""
-    action = call.built
+    action = call.action
     if action.request is None:
         _raw_parameters(call)
         return
@@ -458,7 +460,7 @@ def ownership(chain: Chain, call: Call) -> Awaitable[None] | None:
     """15: policies that name applications, then: the application exists and is the caller's."""
     request = call.request
     sdk_app_id = getattr(request, "sdk_app_id", None) or getattr(request, "sdk_appid", None)
-    if call.caller.account.owner_uin is not None:
+    if call.key.account.owner_uin is not None:
         return _ownership_of_sub_user(chain, call, sdk_app_id)
     if sdk_app_id is None:
         return None  # an action about the whole account
@@ -470,7 +472,7 @@ def ownership(chain: Chain, call: Call) -> Awaitable[None] | None:
 
 
 async def _ownership_of_sub_user(chain: Chain, call: Call, sdk_app_id: int | None) -> None:
-    attached = await chain.services.access.policies(call.caller.account.uin)
+    attached = await chain.services.access.policies(call.key.account.uin)
     decision = policies.decide(attached, _caller(chain, call), call.action_name, sdk_app_id)
     if decision is not Decision.ALLOW:
         raise _denied(chain, call, sdk_app_id)
@@ -485,7 +487,7 @@ async def _load_app(chain: Chain, call: Call, sdk_app_id: int) -> None:
 def _take_app(call: Call, sdk_app_id: int, app: App | None) -> None:
     if app is None or app.blocked:
         raise _answer(call, UnknownApp(sdk_app_id))
-    key = call.caller
+    key = call.key
     foreign = app.uin != key.account.root_uin
     if foreign or (key.sdk_app_ids is not None and sdk_app_id not in key.sdk_app_ids):
         raise _answer(call, ForeignApp(sdk_app_id))
@@ -494,7 +496,7 @@ def _take_app(call: Call, sdk_app_id: int, app: App | None) -> None:
 
 def behaviour(chain: Chain, call: Call) -> Awaitable[None] | None:
     """16: what the action does; a repeated mutating request gets the stored answer of the first."""
-    action = call.built
+    action = call.action
     if isinstance(action, Planned):
         raise _answer(call, NotBuilt(f"{action.name}: {action.reason}."))
     if action.mutating:
@@ -560,7 +562,7 @@ def _note_late(work: asyncio.Task[None]) -> None:
 
 def _answer(call: Call, error: DomainError) -> ApiError:
     """The wire form of a domain error. Raises the error itself when its family has no row for it."""
-    answer = of_error(call.built.family, error)
+    answer = of_error(call.action.family, error)
     if answer is None:
         raise error
     return answer

@@ -25,7 +25,7 @@ class App:
         self.at_once_count = 0
         self.release = asyncio.Event()
 
-    def at_once(self, scope: dict[str, Any], body: bytes) -> tuple[list[tuple[bytes, bytes]], bytes] | None:
+    def at_once(self, scope: dict[str, Any], body: bytes) -> tuple[bytes, bytes] | None:
         if body == b"broken":
             raise RuntimeError("a bug")
         if body.startswith(LATER):
@@ -33,7 +33,7 @@ class App:
             return None
         self.at_once_count += 1
         answer = self._answer(scope, body)
-        return self._headers(answer), answer
+        return b"".join(b"%b: %b\r\n" % header for header in self._headers(answer)), answer
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         body = b""

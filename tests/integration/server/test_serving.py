@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -20,10 +21,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from roomtape.cli import tls
 from roomtape.config import Config
 from roomtape.serving import MAX_HEADER_BYTES, REFUSED, Bounds, HttpServer, listen
+from tests.support.rawhttp import sip
 
 HEADER_S, BODY_S, IDLE_S, PING_S, PONG_S = 0.3, 0.4, 0.35, 0.1, 0.3
 QUICK = Bounds(header_s=HEADER_S, body_s=BODY_S, idle_s=IDLE_S, ping_s=PING_S, pong_s=PONG_S)
 ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+BIG = 8 * 2**20  # more than the system's buffers of a connection hold when its receiver has a small one
+SMALL_BUFFER = 4096
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + base64.b64encode(os.urandom(16)) + b"\r\n\r\n"
@@ -42,6 +46,9 @@ async def serve() -> AsyncIterator[Serve]:
     async def echo(request: Request) -> Response:
         return PlainTextResponse(str(len(await request.body())))
 
+    async def big(request: Request) -> Response:
+        return Response(bytes(BIG))
+
     async def parrot(socket: WebSocket) -> None:
         await socket.accept()
         try:
@@ -54,7 +61,11 @@ async def serve() -> AsyncIterator[Serve]:
 
         async def start(bounds: Bounds) -> int:
             listener = listen("127.0.0.1", 0)
-            routes = [Route("/", echo, methods=["GET", "POST"]), WebSocketRoute("/ws", parrot)]
+            routes = [
+                Route("/", echo, methods=["GET", "POST"]),
+                Route("/big", big),
+                WebSocketRoute("/ws", parrot),
+            ]
             server = HttpServer(Starlette(routes=routes), listener, bounds)
             number: int = listener.getsockname()[1]
             await server.start()
@@ -62,6 +73,24 @@ async def serve() -> AsyncIterator[Serve]:
             return number
 
         yield start
+
+
+@pytest.fixture
+async def narrow() -> AsyncIterator[Callable[[int], Awaitable[socket.socket]]]:
+    """Connected sockets that take little unread; nobody reads from them but the test."""
+    made: list[socket.socket] = []
+
+    async def opened(port: int) -> socket.socket:
+        client = socket.socket()
+        made.append(client)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
+        return client
+
+    yield opened
+    for client in made:
+        client.close()
 
 
 @pytest.fixture
@@ -178,6 +207,61 @@ async def test_an_address_holds_so_many_connections_and_others_are_not_hindered(
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
     await _answered(await connect(port))  # its place is free again
+
+
+async def test_all_addresses_together_hold_no_more_than_the_bound(serve: Serve, connect: Connect) -> None:
+    port = await serve(Bounds(in_all=2, proxies=("127.0.0.2",)))
+    before = refused("too_many_in_all")
+    held = [await connect(port, address) for address in ("127.0.0.1", "127.0.0.2")]  # a proxy's count here
+    for stream in held:
+        await _answered(stream)
+    reader, _ = await connect(port, "127.0.0.3")
+    assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+    assert refused("too_many_in_all") == before + 1
+    held[1][1].write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert (await held[1][0].read()).startswith(b"HTTP/1.1 200 ")
+    await _answered(await connect(port, "127.0.0.3"))
+
+
+UNREAD = {
+    "one large answer": b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n",
+    "one large answer, the last": b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "many small ones": ASK * 100_000,
+}
+
+
+@pytest.mark.parametrize("asked", UNREAD.values(), ids=UNREAD)
+async def test_a_client_that_asks_and_does_not_read_is_cut(
+    serve: Serve, narrow: Callable[[int], Awaitable[socket.socket]], asked: bytes
+) -> None:
+    """Its place, the only one, is another's then: it was not just forgotten."""
+    port = await serve(Bounds(write_s=0.3, in_all=1))
+    before, loop = refused("slow_reader"), asyncio.get_running_loop()
+    began = loop.time()
+    client = await narrow(port)
+    sending = asyncio.ensure_future(loop.sock_sendall(client, asked))
+    await asyncio.wait([sending], timeout=0.05)  # the many are never sent in whole
+    heard = b""
+    while not heard.startswith(b"HTTP/1.1 200 "):
+        heard, _ = await _answer(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert not heard or heard.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 503 "))
+    assert refused("slow_reader") == before + 1
+    assert loop.time() - began >= 0.3
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+
+
+async def test_a_client_that_reads_slowly_gets_all_of_its_answer(
+    serve: Serve, narrow: Callable[[int], Awaitable[socket.socket]]
+) -> None:
+    port = await serve(Bounds(write_s=0.5))
+    before, loop = refused("slow_reader"), asyncio.get_running_loop()
+    began = loop.time()
+    client = await narrow(port)
+    await loop.sock_sendall(client, b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert await sip(client, BIG // 16, every_s=0.1) > BIG
+    assert loop.time() - began > 1.0, "longer than a client has that takes nothing"
+    assert refused("slow_reader") == before
 
 
 async def test_connections_of_a_proxy_are_not_counted(serve: Serve, connect: Connect) -> None:
