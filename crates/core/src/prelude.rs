@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const WINDOW: Duration = Duration::from_millis(50);
 /// Between two looks whether the handshake has ended.
 const AGAIN: Duration = Duration::from_millis(20);
-/// What is kept at most.
+/// What is kept at most; who sends more at once is in a hurry, and most likely in order.
 const PACKETS: usize = 512;
 const FIRST_RTCP: u8 = 192;
 const LAST_RTCP: u8 = 223;
@@ -46,15 +46,18 @@ impl Prelude {
             return false;
         }
         self.due.get_or_insert(now + WINDOW);
-        if self.held.len() < PACKETS {
-            self.held.push(Held {
-                ssrc: *ssrc,
-                seq: u16::from_be_bytes([*s0, *s1]),
-                source,
-                datagram: datagram.to_vec(),
-            });
-        }
+        self.held.push(Held {
+            ssrc: *ssrc,
+            seq: u16::from_be_bytes([*s0, *s1]),
+            source,
+            datagram: datagram.to_vec(),
+        });
         true
+    }
+
+    /// No more packets may be given to it: it is over.
+    pub fn is_full(&self) -> bool {
+        self.held.len() >= PACKETS
     }
 
     /// When it may be over; `None` before the first packet.
@@ -68,7 +71,7 @@ impl Prelude {
             return false;
         }
         self.due = Some(now + AGAIN);
-        connected || self.held.len() == PACKETS
+        connected
     }
 
     /// What was kept: of each stream in the order of its sequence, and among streams as it came.

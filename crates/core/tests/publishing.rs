@@ -31,6 +31,29 @@ fn every_frame_from_the_first_on_reaches_a_tap_that_comes_late() {
 }
 
 #[test]
+fn a_publisher_that_sends_its_first_seconds_at_once_loses_none_of_them() {
+    // FFmpeg holds pictures back until there is sound beside them: three seconds of them then come together.
+    let mut w = World::new(1);
+    let amy = w.publish("amy");
+    w.connect(amy);
+    w.demand(true);
+    for number in 0..90 {
+        w.picture(amy, number == 0, 8);
+    }
+    w.stream(amy, 2, 1000);
+    w.run(300 * MS);
+    let video = w
+        .started()
+        .iter()
+        .find(|t| t.kind == Kind::Video)
+        .unwrap()
+        .id;
+    let pictures = w.frames_of(video);
+    assert_eq!(pictures.len(), 90 + 60);
+    assert!(pictures.iter().all(|f| !has_gap(f)));
+}
+
+#[test]
 fn sound_and_picture_captured_together_are_stamped_together() {
     let mut w = World::new(2);
     let amy = w.publish("amy");

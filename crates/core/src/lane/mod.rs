@@ -247,6 +247,9 @@ impl Lane {
         if !self.preludes.is_empty() && protocol == Protocol::Udp {
             if let Some(prelude) = self.preludes.get_mut(&id) {
                 if prelude.takes(now, source, datagram) {
+                    if prelude.is_full() {
+                        self.end_prelude(now, id);
+                    }
                     return;
                 }
             }

@@ -84,10 +84,15 @@ impl Lane {
             }
         }
         for id in over {
-            let held = self.preludes.remove(&id).map(Prelude::in_order);
-            for (source, datagram) in held.unwrap_or_default() {
-                self.receive(now, id, Protocol::Udp, source, &datagram);
-            }
+            self.end_prelude(now, id);
+        }
+    }
+
+    /// Gives on a publisher's first packets.
+    pub(super) fn end_prelude(&mut self, now: Instant, id: PeerId) {
+        let held = self.preludes.remove(&id).map(Prelude::in_order);
+        for (source, datagram) in held.unwrap_or_default() {
+            self.receive(now, id, Protocol::Udp, source, &datagram);
         }
     }
 
