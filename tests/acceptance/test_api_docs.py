@@ -1,9 +1,11 @@
-"""The commands of docs/api that need a server, run in their order as they stand there."""
+"""What README and docs/api show that needs a server, run as it stands there."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.support.stack import REPO, Stack
@@ -33,3 +35,16 @@ def test_the_commands_of_the_policies_page(stack: Stack, tmp_path: Path) -> None
     assert "allow" in test
     listed = next(text for line, text in printed.items() if " policy list " in line)
     assert "stop-only" in listed
+
+
+def test_the_client_of_the_readme_records(stack: Stack, tmp_path: Path) -> None:
+    (client,) = re.findall(r"```python\n(.+?)```", (REPO / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "record.py").write_text(client)
+    (tmp_path / "roomtape-data").symlink_to(stack.data_dir)
+    sig = stack.cli("usersig", "issue", "recorder").strip()
+    done = subprocess.run(
+        [sys.executable, "record.py", sig], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    task = done.stdout.strip()
+    assert stack.describe(task)["Status"] == "Idle"
+    stack.delete(task)
