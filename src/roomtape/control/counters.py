@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LOST = ("overrun", "disk", "poison", "late", "network")  # why a frame is in no recording
+LOST = ("overrun", "disk", "poison", "late", "network", "broken")  # why a frame is in no recording
 SKEW_EDGES_MS = (-200, -100, -45, -20, -10, -5, 0, 5, 10, 20, 45, 100, 200)  # of the lip-sync histogram
 
 

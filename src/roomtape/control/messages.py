@@ -262,7 +262,8 @@ class Note(_Message):
 
     task_id: str
     epoch: int
-    kind: str  # gap_overrun, gap_disk, gap_poison, gap_network, late, resync, disk_full, disk_ok, sync, error
+    kind: str  # gap_overrun, gap_disk, gap_poison, gap_network, gap_broken, broken, late, resync, disk_full,
+    # disk_ok, sync, error
     text: str
     count: int = 1
 

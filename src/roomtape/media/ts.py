@@ -178,13 +178,16 @@ def check_by_demuxing(data: bytes, units: Sequence[TsUnit]) -> None:
     seen: dict[int, list[tuple[int, bytes]]] = {}
     # Taken apart and no more: FFmpeg would decode pictures to describe them, which costs ten times as much.
     options = demux_options(data) | {"probesize": "5000", "codec_whitelist": "none"}
-    with av.open(io.BytesIO(data), "r", format="mpegts", options=options) as container:
-        for packet in container.demux():
-            if packet.size == 0:
-                continue
-            if packet.is_corrupt:
-                raise TsBroken(f"FFmpeg takes a packet of PID {packet.stream.id:#x} for damaged")
-            seen.setdefault(packet.stream.id, []).append((packet.pts or 0, bytes(packet)))
+    try:
+        with av.open(io.BytesIO(data), "r", format="mpegts", options=options) as container:
+            for packet in container.demux():
+                if packet.size == 0:
+                    continue
+                if packet.is_corrupt:
+                    raise TsBroken(f"FFmpeg takes a packet of PID {packet.stream.id:#x} for damaged")
+                seen.setdefault(packet.stream.id, []).append((packet.pts or 0, bytes(packet)))
+    except av.FFmpegError as error:
+        raise TsBroken(f"FFmpeg cannot read it: {error.strerror}") from error
     for pid in {unit.pid for unit in units}:
         meant = [unit for unit in units if unit.pid == pid]
         got = seen.get(pid, [])

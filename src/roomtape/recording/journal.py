@@ -326,6 +326,13 @@ class Journal:
         self._ended = True
         self._state = state
 
+    def cut_again(self, output: str, cuts: Iterable[Cut]) -> None:
+        """Say other times of cuts than before; END stays the last record. Raises DiskFull."""
+        for cut in cuts:
+            self.cut(output, cut.piece_no, cut.at_ns, discontinuity=cut.discontinuity)
+        if self._ended:
+            self.end(self.checkpoint)
+
     def sync(self) -> None:
         """Make all that was written survive a power cut.
 
@@ -488,7 +495,7 @@ class Journal:
     def window(self, output: str, from_ns: int, to_ns: int | None) -> list[Packet]:
         """Packets of the output's streams with from_ns <= dts < to_ns (None: to the end), by (dts, stream).
 
-        Payloads are read from the files. Raises JournalBroken if a file is shorter than it was.
+        Payloads are read from the files. Raises JournalBroken if one is shorter than it was or unreadable.
         """
         found = []
         for batch, payloads in self._read(output, from_ns, to_ns):
@@ -523,6 +530,10 @@ class Journal:
             )
         ]
 
+    def files_of(self, output: str, from_ns: int, to_ns: int | None) -> list[Path]:
+        """The files that hold packets of `window`, oldest first."""
+        return list(dict.fromkeys(b.file.path for b in self._overlapping(output, from_ns, to_ns)))
+
     def _rows(self, output: str, batch: _Batch, from_ns: int, to_ns: int | None) -> Iterator[_Row]:
         dens = self._dens(output)
         until_ns = FAR_NS if to_ns is None else to_ns
@@ -538,10 +549,15 @@ class Journal:
             fds: dict[Path, int] = {}
             for batch in self._overlapping(output, from_ns, to_ns):
                 path = batch.file.path
-                if path not in fds:
-                    fds[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                    opened.callback(os.close, fds[path])
-                payloads = os.pread(fds[path], batch.size, batch.offset)
+                try:
+                    if path not in fds:
+                        fds[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                        opened.callback(os.close, fds[path])
+                    payloads = os.pread(fds[path], batch.size, batch.offset)
+                except OSError as error:
+                    if error.errno not in (errno.ENOENT, errno.EIO):
+                        raise
+                    raise JournalBroken(f"{path.name}: {error.strerror}") from error
                 if len(payloads) != batch.size:
                     raise JournalBroken(f"{path.name} ends before byte {batch.offset + batch.size}")
                 yield batch, payloads

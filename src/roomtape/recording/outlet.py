@@ -21,6 +21,8 @@ class Due:
     to_ns: int
     last: bool
     discontinuity: bool
+    tries: int = 0  # that found it broken
+    retry_ns: int = 0  # monotonic; not before
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +47,7 @@ class Outlet:
     covered_ns: int = BEGIN  # committed pieces hold everything before this
     ends: dict[int, int] = field(default_factory=dict)  # per piece made: where the next one begins
     wanted: bool = True  # somebody subscribes to it
+    after_broken: bool = False  # the piece before the next one was left out
 
     @property
     def live(self) -> bool:

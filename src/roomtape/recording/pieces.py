@@ -12,6 +12,7 @@ from pathlib import Path
 from roomtape.media import adts, h264, ts
 from roomtape.recording import faults, names
 from roomtape.recording.journal import FAR_NS, KEY, Journal, OutputHead, Packet, StreamHead
+from roomtape.storage.spool import BROKEN
 
 _MS = 1_000_000
 
@@ -203,6 +204,23 @@ def write_durably(path: Path, data: bytes, check: Callable[[Path], None]) -> Non
     os.rename(temporary, path)
     sync_path(path.parent)
     faults.reach("after-rename")
+
+
+def set_aside(journal: Journal, output: str, from_ns: int, to_ns: int | None, spool: Path) -> str:
+    """Copy the journal's files with packets of a piece to the task's `broken`, which nothing of ours deletes.
+
+    Returns that directory's name in the spool. Raises OSError.
+    """
+    directory = spool / BROKEN
+    directory.mkdir(exist_ok=True)
+    sync_path(spool)
+    for path in journal.files_of(output, from_ns, to_ns):
+        try:
+            data = path.read_bytes()
+        except OSError:
+            continue  # it is what is broken
+        write_durably(directory / path.name, data, lambda _: None)
+    return f"{spool.name}/{BROKEN}"
 
 
 def remove_leftovers(directory: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from roomtape.control import messages as say
-from roomtape.recording.desk import Desk
-from roomtape.recording.journal import DiskFull
+from roomtape.recording.desk import RETRY_NS, Desk
+from roomtape.recording.journal import Cut, DiskFull, JournalBroken
 from roomtape.recording.outlet import Due, Outlet
-from roomtape.recording.pieces import make_piece
+from roomtape.recording.pieces import MadePiece, PieceBroken, make_piece, set_aside
 from roomtape.recording.strand import BEGIN
 
+MOST_TRIES = 3  # of a piece that is found broken
 FILL_LAG_NS = 600_000_000  # what is missing counts as missing this long after its time
 
 
@@ -80,35 +81,94 @@ class Piecework:
 
     def make_due(self) -> None:
         for outlet in self._desk.outlets.values():
-            while outlet.due:
-                if not self._make(outlet, outlet.due[0]):
+            while outlet.due and outlet.due[0].retry_ns <= self._desk.now:
+                try:
+                    settled = self._make(outlet, outlet.due[0])
+                except OSError as error:
+                    self._desk.full(error)
                     return
-                outlet.due.pop(0)
+                self._desk.disk_ok()
+                if settled:
+                    outlet.due.pop(0)
 
     def _make(self, outlet: Outlet, due: Due) -> bool:
-        desk, plan = self._desk, self._desk.plan
-        every = plan.check_every
+        """Make a piece and tell of it, or leave it out for good; False: to be tried again. Raises OSError."""
+        desk, every = self._desk, self._desk.plan.check_every
+        discontinuity = due.discontinuity or outlet.after_broken
+        demux = every > 0 and due.piece_no % every == 0
         try:
-            made = make_piece(
-                desk.journal,
-                outlet.key,
-                due.piece_no,
-                due.from_ns,
-                due.to_ns,
-                {} if due.discontinuity else outlet.counters,
-                directory=desk.pieces,
-                sdk_app_id=plan.sdk_app_id,
-                room_in_names=plan.room_in_names,
-                clock_wall_ms=plan.clock_wall_ms,
-                hole_follows=due.last,
-                demux=every > 0 and due.piece_no % every == 0,
-            )
-        except OSError as error:
-            desk.full(error)
-            return False
-        desk.disk_ok()
+            made = self._made(outlet, due, discontinuity=discontinuity, demux=demux)
+        except (PieceBroken, JournalBroken, ValueError) as error:
+            due.tries += 1
+            if due.tries < MOST_TRIES:
+                due.retry_ns = desk.now + (RETRY_NS << due.tries - 1)
+                desk.note("broken", f"piece {due.piece_no}, {outlet.type} of {outlet.user}: {error}")
+                return False
+            made = self._despite(outlet, due, error, discontinuity=discontinuity)
         if made is None:
             return True
+        self._tell_ready(outlet, due, made, discontinuity=discontinuity)
+        return True
+
+    def _despite(
+        self, outlet: Outlet, due: Due, error: Exception, *, discontinuity: bool
+    ) -> MadePiece | None:
+        """What can be had of a piece that stays broken; its part of the journal is kept aside for good.
+
+        One that holds what was meant, and that only FFmpeg reads otherwise, is a piece: most others are never
+        shown to FFmpeg. Any other is left out. Raises OSError.
+        """
+        desk = self._desk
+        what = f"piece {due.piece_no}, {outlet.type} of {outlet.user}"
+        kept = set_aside(desk.journal, outlet.key, due.from_ns, due.to_ns, desk.place.spool)
+        try:
+            made = self._made(outlet, due, discontinuity=discontinuity, demux=False)
+        except (PieceBroken, JournalBroken, ValueError):
+            lost = len(desk.journal.entries(outlet.key, due.from_ns, due.to_ns))
+            self._leave_out(outlet)
+            desk.note("gap_broken", f"{what} is left out, its journal is in {kept}: {error}", max(1, lost))
+            return None
+        desk.note("broken", f"{what} is kept as it is, its journal also in {kept}: {error}")
+        return made
+
+    def _leave_out(self, outlet: Outlet) -> None:
+        """The piece that is due first will be none: those after it take its number, which has to be there.
+
+        Said in the journal, so that whoever reads it makes the same pieces. Raises OSError.
+        """
+        said = {cut.piece_no: cut.discontinuity for cut in self._desk.journal.cuts[outlet.key]}
+        self._desk.journal.cut_again(
+            outlet.key,
+            [
+                Cut(outlet.key, due.piece_no, due.to_ns, n == 0 or said.get(due.piece_no + 1, False))
+                for n, due in enumerate(outlet.due)
+            ],
+        )
+        for due in outlet.due[1:]:
+            due.piece_no -= 1
+        outlet.piece_no -= 1
+        outlet.after_broken = True
+
+    def _made(self, outlet: Outlet, due: Due, *, discontinuity: bool, demux: bool) -> MadePiece | None:
+        desk, plan = self._desk, self._desk.plan
+        return make_piece(
+            desk.journal,
+            outlet.key,
+            due.piece_no,
+            due.from_ns,
+            due.to_ns,
+            {} if discontinuity else outlet.counters,
+            directory=desk.pieces,
+            sdk_app_id=plan.sdk_app_id,
+            room_in_names=plan.room_in_names,
+            clock_wall_ms=plan.clock_wall_ms,
+            hole_follows=due.last,
+            demux=demux,
+        )
+
+    def _tell_ready(self, outlet: Outlet, due: Due, made: MadePiece, *, discontinuity: bool) -> None:
+        desk = self._desk
+        outlet.after_broken = False
         outlet.counters = made.counters
         outlet.ends[due.piece_no] = due.to_ns
         ready = say.PieceReady(
@@ -127,7 +187,7 @@ class Piecework:
             start_ns=made.start_ns,
             end_ns=made.end_ns,
             duration_us=made.duration_us,
-            discontinuity=due.discontinuity and due.piece_no > 0,
+            discontinuity=discontinuity and due.piece_no > 0,
             counters=made.counters,
             priming=outlet.priming if due.piece_no == 0 else b"",
             width=made.width,
@@ -137,7 +197,6 @@ class Piecework:
         )
         outlet.unanswered[due.piece_no] = ready
         desk.tell(ready)
-        return True
 
     # --- answers --------------------------------------------------------------------------------------
 

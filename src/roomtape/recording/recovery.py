@@ -67,9 +67,11 @@ def close_stretch(desk: Desk, lineup: Lineup, pieces: Piecework) -> None:
 def _take_up_pieces(desk: Desk, outlet: Outlet, pieces: Piecework, committed: CommittedPiece | None) -> None:
     """The open piece of an output and those that were cut but are not committed."""
     cuts = {cut.piece_no: cut for cut in desk.journal.cuts.get(outlet.key, [])}
+    begin = cuts.get(0 if committed is None else committed.piece_no + 1)
+    if begin is not None:
+        outlet.from_ns, outlet.after_broken = begin.at_ns, begin.discontinuity
     if committed is not None:
         outlet.piece_no = committed.piece_no + 1
-        begin = cuts.get(outlet.piece_no)
         outlet.from_ns = committed.end_ns if begin is None else begin.at_ns
         outlet.counters = dict(committed.counters)
         outlet.covered_ns = outlet.from_ns
@@ -80,7 +82,7 @@ def _take_up_pieces(desk: Desk, outlet: Outlet, pieces: Piecework, committed: Co
         Mark(e.dts_ns, e.stream in pictures, bool(e.flags & KEY), bool(e.flags & DISCONTINUITY))
         for e in entries
     )
-    while (cut := cuts.get(outlet.piece_no + 1)) is not None:
+    while (cut := cuts.get(outlet.piece_no + 1)) is not None and cut.at_ns > outlet.from_ns:
         last = cut.discontinuity or _hole_after(outlet, cut.at_ns)
         pieces.close_piece(outlet, cut.at_ns, last=last)
 

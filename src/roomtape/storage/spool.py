@@ -12,6 +12,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+BROKEN = "broken"  # of a task: journals of pieces that could not be made; for an operator, who deletes it
 LONGEST_NAME = 230  # bytes; file systems take 255, and unfinished files have something before theirs
 
 
@@ -67,8 +68,16 @@ class Spool:
         return path
 
     def drop_task(self, task_id: str) -> None:
-        """Remove everything of a task that is over."""
-        shutil.rmtree(self.task_dir(task_id), ignore_errors=True)
+        """Remove everything of a task that is over, but what was set aside as broken."""
+        base = self.task_dir(task_id)
+        if not (base / BROKEN).is_dir():
+            shutil.rmtree(base, ignore_errors=True)
+            return
+        for entry in base.iterdir():
+            if entry.is_dir() and entry.name != BROKEN:
+                shutil.rmtree(entry, ignore_errors=True)
+            elif not entry.is_dir():
+                entry.unlink(missing_ok=True)
 
     def tasks(self) -> list[str]:
         """All tasks that still have a directory."""
