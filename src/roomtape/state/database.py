@@ -26,6 +26,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import psycopg
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
@@ -36,6 +37,8 @@ from roomtape.state import migrations
 BUSY_MS = 5000  # how long a statement waits for SQLite's file lock before it fails, retryable
 READERS = 4
 MAX_GROUP = 500  # transactions that share a commit
+
+log = structlog.get_logger("roomtape.state")
 
 _TOPICS = "roomtape.topics"
 _ORIGIN = "roomtape.origin"
@@ -148,15 +151,28 @@ class Database:
             self._idle.put_nowait(reader)
 
     async def _commit_jobs(self) -> None:
+        """Every job that was taken is settled, whatever happens: its caller would wait for ever."""
         while self._jobs:
-            async with self._lock:
-                group, self._jobs = self._jobs[:MAX_GROUP], self._jobs[MAX_GROUP:]
-                group = [job for job in group if not job.done.cancelled()]
-                if group:
-                    topics = await self._writer.do(lambda group=group: self._commit(group))  # type: ignore[misc]
-                    self._tell(topics)
-            for job in group:
-                job.settle()
+            group: list[_Job[Any]] = []
+            try:
+                async with self._lock:
+                    group, self._jobs = self._jobs[:MAX_GROUP], self._jobs[MAX_GROUP:]
+                    group = [job for job in group if not job.done.cancelled()]
+                    if group:
+                        topics = await self._writer.do(lambda group=group: self._commit(group))  # type: ignore[misc]
+                        self._tell(topics)
+            except BaseException as error:  # not of a transaction: of the thread or the loop
+                left = [] if isinstance(error, Exception) else self._jobs
+                for job in [*group, *left]:
+                    job.error = error if isinstance(error, DatabaseUnavailable) else _unknown(error)
+                    job.settle()
+                if not isinstance(error, Exception):
+                    self._jobs = []
+                    raise
+                log.exception("commit_failed", jobs=len(group))
+            else:
+                for job in group:
+                    job.settle()
 
     def _commit(self, group: list[_Job[Any]]) -> set[str]:
         """Run in the writer's thread: one transaction for all, or, when one of them fails, one for each."""
@@ -228,7 +244,10 @@ class Database:
     def _tell(self, topics: set[str]) -> None:
         for topic in sorted(topics):
             for listener in self._listeners.get(topic, ()):
-                listener()
+                try:
+                    listener()
+                except Exception:  # what was committed stays so, and others want to hear of it too
+                    log.exception("commit_listener_failed", topic=topic)
 
     def set_origin(self, node_id: str, boot_id: str) -> None:
         """Who writes: rows of this process's transactions can name it (`origin`)."""
@@ -317,7 +336,7 @@ class _Job(Generic[T]):
         if self.done.cancelled():
             return
         if self.error is not None:
-            self.done.set_exception(self.error)
+            self.done.set_exception(_raisable(self.error))
         else:
             self.done.set_result(self.result)  # type: ignore[arg-type]
 
@@ -330,6 +349,7 @@ class _Worker:
         self._is_file = engine.dialect.name == "sqlite"
         self._begin = begin  # of SQLite
         self._conn: sa.Connection | None = None  # between two transactions
+        self._ended = False  # the thread takes nothing more
         self._given: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -339,6 +359,8 @@ class _Worker:
 
         A caller that is cancelled does not wait for it; it is done all the same.
         """
+        if self._ended:
+            raise DatabaseUnavailable("the database is closed")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
 
@@ -348,7 +370,7 @@ class _Worker:
             if done.cancelled():
                 return
             if error is not None:
-                done.set_exception(error)
+                done.set_exception(_raisable(error))
             else:
                 done.set_result(result)  # type: ignore[arg-type]
 
@@ -411,6 +433,7 @@ class _Worker:
 
     def end(self) -> None:
         """Let the thread end when it has done what it was given."""
+        self._ended = True
         self._given.put(None)
 
     def join(self, timeout_s: float) -> None:
@@ -424,6 +447,7 @@ class _Worker:
             try:
                 work()
             except RuntimeError:  # the loop is closed: nobody waits any more
+                self._ended = True
                 break
             del work
         if self._conn is not None:
@@ -467,6 +491,21 @@ _LOST = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
 )
+
+
+def _raisable(error: BaseException) -> BaseException:
+    """As a future can carry it: StopIteration would end the coroutine that awaits it."""
+    if isinstance(error, StopIteration):
+        wrapped = RuntimeError("a transaction raised StopIteration")
+        wrapped.__cause__ = error
+        return wrapped
+    return error
+
+
+def _unknown(error: BaseException) -> RuntimeError:
+    wrapped = RuntimeError("it is not known whether this transaction was committed")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 class _as_unavailable:

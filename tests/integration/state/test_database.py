@@ -14,6 +14,8 @@ from roomtape.clock import ManualClock, SystemClock
 from roomtape.state.database import Database, DatabaseUnavailable, announce
 from roomtape.state.schema import accounts
 
+WAIT_S = 60.0
+
 
 async def _names(db: Database) -> list[str]:
     async with db.read() as conn:
@@ -268,3 +270,92 @@ async def test_a_caller_of_run_that_is_cancelled_leaves_all_or_nothing(db: Datab
     found = set(await db.ask(lambda conn: conn.scalars(sa.select(accounts.c.uin)).all()))
     assert {2000, 2001} <= found
     assert all(uin ^ 1 in found for uin in found)
+
+
+async def test_a_transaction_that_raises_stop_iteration_is_told_and_its_neighbours_go_on(db: Database) -> None:
+    """A future cannot carry it: whoever awaits it would wait for ever."""
+
+    def account(uin: int, conn: sa.Connection) -> int:
+        conn.execute(accounts.insert().values(uin=uin, created_ms=5))
+        return next(iter(())) if uin == 1 else uin
+
+    asked = asyncio.gather(*(db.run(partial(account, uin)) for uin in range(4)), return_exceptions=True)
+    done = await asyncio.wait_for(asked, WAIT_S)
+    assert isinstance(done[1], RuntimeError)
+    assert isinstance(done[1].__cause__, StopIteration)
+    assert [done[0], *done[2:]] == [0, 2, 3]
+    with pytest.raises(RuntimeError):
+        await asyncio.wait_for(db.ask(lambda _: next(iter(()))), WAIT_S)
+    assert len(await _names(db)) == 3
+
+
+async def test_a_listener_that_raises_keeps_nobody_from_the_answer(db: Database) -> None:
+    heard: list[int] = []
+
+    def raising() -> None:
+        raise ZeroDivisionError
+
+    db.on_commit("topic", raising)
+    db.on_commit("topic", lambda: heard.append(1))
+    for _ in range(2):
+        await asyncio.wait_for(db.run(lambda conn: announce(conn, "topic")), WAIT_S)
+
+    async def block() -> None:
+        async with db.write() as conn:
+            announce(conn, "topic")
+
+    await asyncio.wait_for(block(), WAIT_S)
+    assert len(heard) == 3
+
+
+async def test_what_the_writers_thread_raises_outside_a_transaction_is_told_and_it_lives_on(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, failures = db._commit, [MemoryError()]
+
+    def commit(group: list[object]) -> set[str]:
+        if failures:
+            raise failures.pop()
+        return really(group)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(db, "_commit", commit)
+
+    def account(uin: int, conn: sa.Connection) -> int:
+        conn.execute(accounts.insert().values(uin=uin, created_ms=5))
+        return uin
+
+    asked = asyncio.gather(*(db.run(partial(account, uin)) for uin in range(3)), return_exceptions=True)
+    done = await asyncio.wait_for(asked, WAIT_S)
+    assert [type(error.__cause__) for error in done if isinstance(error, RuntimeError)] == [MemoryError] * 3
+    assert await asyncio.wait_for(db.run(partial(account, 9)), WAIT_S) == 9
+    assert len(await _names(db)) == 1
+
+
+async def test_a_pump_that_is_cancelled_leaves_nobody_waiting(db: Database) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_: sa.Connection) -> None:
+        begun.set()
+        go_on.wait()
+
+    first = asyncio.create_task(db.run(slow))
+    await asyncio.to_thread(begun.wait)
+    second = asyncio.create_task(db.run(lambda _: None))
+    while not db._jobs:
+        await asyncio.sleep(0)
+    assert db._pump is not None
+    db._pump.cancel()
+    done, waiting = await asyncio.wait({first, second}, timeout=WAIT_S)
+    go_on.set()
+    assert waiting == set()
+    for task in done:
+        assert isinstance(task.exception(), RuntimeError)
+    assert await asyncio.wait_for(db.run(lambda _: 5), WAIT_S) == 5
+
+
+async def test_a_database_that_is_closed_says_so(tmp_path: object) -> None:
+    db = await Database.open(f"sqlite:///{tmp_path}/x.db", SystemClock())
+    await db.close()
+    for asked in (db.run(lambda _: None), db.ask(lambda _: None)):
+        with pytest.raises(DatabaseUnavailable):
+            await asyncio.wait_for(asked, WAIT_S)
