@@ -14,8 +14,10 @@ const FIRST_WINDOW: Duration = Duration::from_millis(150);
 /// A packet missing for so long has been asked for three times. Where it is a picture's, the next key
 /// picture had better be under way when it is given up: all until then is lost with it.
 const STUCK_AFTER: Duration = Duration::from_millis(300);
-/// A jump of the sequence by more than this is a new series, not a loss.
+/// What is this far before the first is of another series.
 const MAX_JUMP: u64 = 4096;
+/// So many packets do not wait for one: 20 MB, or the window of a stream of 200 Mb/s.
+const MAX_WAITING: usize = 16_384;
 
 /// Packets in order of their extended sequence number.
 #[derive(Debug)]
@@ -60,10 +62,6 @@ impl<T> Reorder<T> {
                 }
                 self.next = Some(seq);
             }
-            Some(next) if seq - next > MAX_JUMP => {
-                self.waiting.clear();
-                self.next = Some(seq.wrapping_sub(1)); // seen as one missing: a gap
-            }
             Some(_) => {}
         }
         self.waiting.entry(seq).or_insert((arrival, packet));
@@ -72,13 +70,14 @@ impl<T> Reorder<T> {
     /// The next packet in order; past the window also across a hole.
     pub fn pop(&mut self, now: Instant) -> Option<Ordered<T>> {
         let next = self.next?;
-        if self.open_until.is_some_and(|until| now < until) {
+        let patient = self.waiting.len() <= MAX_WAITING;
+        if patient && self.open_until.is_some_and(|until| now < until) {
             return None;
         }
         self.open_until = None;
         let (&seq, &(arrival, _)) = self.waiting.iter().next()?;
         let gap = seq != next;
-        if gap && now < arrival + self.window {
+        if gap && patient && now < arrival + self.window {
             return None;
         }
         let (_, packet) = self.waiting.remove(&seq)?;
@@ -143,5 +142,30 @@ mod tests {
         );
         assert_eq!(r.deadline(), Some(t + AUDIO_WINDOW));
         assert_eq!(drain(&mut r, t + AUDIO_WINDOW), [(true, 16)]);
+    }
+
+    #[test]
+    fn a_burst_and_what_waits_before_a_jump_are_kept_and_too_many_wait_for_none() {
+        let t = Instant::now();
+        let mut r = Reorder::new(AUDIO_WINDOW);
+        let count = |r: &mut Reorder<u64>, now| std::iter::from_fn(|| r.pop(now)).count();
+        let burst = 6000;
+        for seq in 0..burst {
+            r.push(seq, t, seq);
+        }
+        assert_eq!(count(&mut r, t + FIRST_WINDOW), burst as usize);
+        let jumped = 100_000;
+        for seq in [burst + 1, jumped] {
+            r.push(seq, t + FIRST_WINDOW, seq);
+        }
+        assert_eq!(count(&mut r, t + FIRST_WINDOW), 0);
+        assert_eq!(count(&mut r, t + FIRST_WINDOW + AUDIO_WINDOW), 2);
+        for seq in 0..=MAX_WAITING as u64 {
+            assert_eq!(count(&mut r, t + FIRST_WINDOW + AUDIO_WINDOW), 0);
+            r.push(jumped + 2 + seq, t + FIRST_WINDOW + AUDIO_WINDOW, seq);
+        }
+        let first = r.pop(t + FIRST_WINDOW + AUDIO_WINDOW).unwrap();
+        assert!(first.gap);
+        assert_eq!(count(&mut r, t + FIRST_WINDOW + AUDIO_WINDOW), MAX_WAITING);
     }
 }
