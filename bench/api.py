@@ -1,8 +1,9 @@
 """The API's cost and latency: signed Describe calls per core-second beside a bare answer of the same uvicorn.
 
-    python -m bench.api [--calls 20000] [--seconds 10]
+    python -m bench.api [--calls 20000] [--seconds 10] [--postgresql]
 
-One `roomtape dev` on SQLite with raised limits. The load comes from a process of its own, which sends requests
+One `roomtape dev` with raised limits, on SQLite or on a PostgreSQL that is started for it (its durability
+switched off, as the tests do it; its CPU is not counted). The load comes from a process of its own, which sends requests
 signed before the clock runs; the server's CPU is the kernel's count for its process. Bare = an ASGI application
 that reads the body and answers a constant, behind the same listener, sent the same requests. The two take turns
 in `ROUNDS` rounds, and the median counts: on a machine shared with others each call of either costs more.
@@ -19,13 +20,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import uvloop
 from bench.cpu import Figure, circumstances, process_cpu_s
+from tests.support import postgres
 from tests.support.rawhttp import code_of, exchange, signed
 from tests.support.stack import REPO, Stack, start_stack, until
 
@@ -224,6 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--postgresql", action="store_true")
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -232,10 +235,12 @@ def main() -> None:
     if args.bare:
         return uvloop.run(_bare(args.bare))
     print(circumstances(REPO))
-    with (
-        tempfile.TemporaryDirectory(prefix="rt-") as name,
-        start_stack(Path(name) / "d", env=RAISED) as stack,
-    ):
+    with ExitStack() as down:
+        name = down.enter_context(tempfile.TemporaryDirectory(prefix="rt-"))
+        env = dict(RAISED)
+        if args.postgresql:
+            env["ROOMTAPE_DATABASE__URL"] = down.enter_context(postgres.cluster()).create_database()
+        stack = down.enter_context(start_stack(Path(name) / "d", env=env))
         bench = Bench(stack, Path(name))
         rounds = bench.beside_bare(args.calls)
         describe, _ = bench.latency(bench.describes(RATE * args.seconds))

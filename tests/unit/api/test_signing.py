@@ -356,6 +356,19 @@ def test_all_that_a_server_tries_is_tried_once_per_host_and_in_order() -> None:
     assert texts.of(long, None) is not texts.of(long, None), "a long one is not kept"
 
 
+@given(
+    st.lists(
+        st.tuples(st.one_of(st.sampled_from([b"host", b"x-tc-action"]), st.binary(max_size=8)), st.binary(max_size=12)),
+        max_size=8,
+    )
+)
+def test_headers_become_texts_of_which_the_first_counts(headers: list[tuple[bytes, bytes]]) -> None:
+    wanted: dict[str, str] = {}
+    for name, value in headers:
+        wanted.setdefault(name.decode("latin-1"), value.decode("latin-1"))
+    assert signing.header_texts(headers) == wanted
+
+
 def test_a_signed_header_must_be_there() -> None:
     authorization = scope("0" * 64, signed="content-type;host;x-tc-region")
     with pytest.raises(SignedHeaderAbsent):
