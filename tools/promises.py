@@ -127,7 +127,6 @@ PROMISES: Mapping[str, str] = {
 }
 
 WITHOUT: Mapping[str, str] = {
-    "R-SYNC-2": "no test reads the sender reports a viewer is sent",
     "R-RES-2": "layers are not switched: the largest one is taken",
     "R-CAP-3": NOT_BUILT_MIX,
     "R-REL-1": NOT_BUILT_RELAY,

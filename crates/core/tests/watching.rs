@@ -2,9 +2,12 @@
 
 mod common;
 
+use std::time::{Duration, SystemTime};
+
 use common::{World, MS, ROOM};
 use roomtape_core::{Command, PeerKind, Seat};
 use roomtape_media::{flags, Codec, Frame, Kind, TrackId, TrackInfo};
+use str0m::rtp::RtpPacket;
 
 fn is_key(payload: &[u8]) -> bool {
     payload[0] & 0x1f == 24 // the parameter sets before an IDR
@@ -116,6 +119,45 @@ fn a_viewers_request_for_a_key_frame_reaches_the_publisher() {
     stream.request_keyframe(str0m::media::KeyframeRequestKind::Pli);
     w.stream(amy, 1, 300);
     assert!(!w.clients[amy].keyframe_requests.is_empty());
+}
+
+/// When the newest packet was taken by the sender's clock, as the reports a viewer gets say: seconds.
+fn taken_s(packets: &[RtpPacket], rate: f64) -> f64 {
+    let newest = packets.last().unwrap();
+    let info = packets.iter().rev().find_map(|p| p.last_sender_info);
+    let info = info.expect("a sender report came");
+    let since = (newest.time.numer() as u32).wrapping_sub(info.rtp_time.numer() as u32) as i32;
+    let wall = info.ntp_time.duration_since(SystemTime::UNIX_EPOCH);
+    wall.unwrap().as_secs_f64() + f64::from(since) / rate
+}
+
+/// The number a packet of sound, or of a picture in parts, carries.
+fn number(packet: &RtpPacket) -> u64 {
+    let at = if packet.payload.len() == 8 { 0 } else { 5 };
+    u64::from_be_bytes(packet.payload[at..at + 8].try_into().unwrap())
+}
+
+/// An encoder that takes its time is no matter of the viewer's: the reports say when a picture was taken.
+#[test]
+fn r_sync_2_reports_that_a_viewer_gets_keep_sound_and_picture_where_the_sender_had_them() {
+    for age in [Duration::ZERO, 120 * MS, 300 * MS] {
+        let mut w = World::new(7);
+        let amy = w.publish("amy");
+        w.clients[amy].picture_age = age;
+        w.connect(amy);
+        w.stream(amy, 12, 60);
+        let viewer = w.play();
+        w.connect(viewer);
+        w.stream(amy, 12, 60);
+        w.run(100 * MS);
+        let client = &w.clients[viewer];
+        let (pictures, sounds) = (client.pictures(), client.sounds());
+        let picture_s =
+            taken_s(pictures, 90_000.0) - number(pictures.last().unwrap()) as f64 / 30.0;
+        let sound_s = taken_s(sounds, 48_000.0) - number(sounds.last().unwrap()) as f64 / 50.0;
+        let off_s = sound_s - picture_s - age.as_secs_f64();
+        assert!(off_s.abs() < 0.010, "{age:?}: off by {off_s:.3} s");
+    }
 }
 
 const INJECTED: TrackId = TrackId(900);

@@ -66,6 +66,8 @@ pub struct Client {
     frames: [u64; 2],
     /// Pictures since the last IDR.
     pub since_key: u64,
+    /// Pictures are sent this long after they were taken: sound is not.
+    pub picture_age: Duration,
     /// The next packet of a picture is lost for good: it is not sent again either.
     pub loses_next: bool,
 }
@@ -156,6 +158,7 @@ impl World {
             seq: [7000, 300],
             frames: [0, 0],
             since_key: 0,
+            picture_age: Duration::ZERO,
             loses_next: false,
         });
         self.ticket += 1;
@@ -234,8 +237,8 @@ impl World {
 
     fn picture_of(&mut self, n: usize, sps: Option<&[u8]>, packets: usize) {
         let key = sps.is_some();
-        let at = self.now;
         let client = &mut self.clients[n];
+        let at = self.now - client.picture_age;
         let number = client.frames[0];
         client.frames[0] += 1;
         let time = (number * 3000) as u32;
