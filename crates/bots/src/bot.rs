@@ -272,13 +272,16 @@ impl Bot {
         let time = mischief
             .rtp(which, RATES[which], at)
             .wrapping_add(self.trip.rtp_offset);
-        // str0m reckons a report's RTP time from what was written when.
+        // str0m reckons a report's RTP time from what was written when. What is sent late on a busy machine was
+        // captured in time: a client reports when that was, not when it came round to sending.
+        let started = self.started.unwrap_or(now);
+        let captured = started + mischief.real(at);
         let error = mischief.report_error_s[which];
         let off = Duration::from_secs_f64(error.abs());
         let wallclock = if error > 0.0 {
-            now.checked_sub(off)
+            captured.checked_sub(off)
         } else {
-            now.checked_add(off)
+            captured.checked_add(off)
         };
         let Some(payload_type) = self
             .rtc
@@ -289,7 +292,7 @@ impl Bot {
         };
         let seq = &mut self.seq[which];
         *seq += 1;
-        let wallclock = wallclock.unwrap_or(now);
+        let wallclock = wallclock.unwrap_or(captured);
         let packet = RtpWrite::new(
             payload_type,
             (*seq).into(),

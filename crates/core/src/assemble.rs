@@ -33,6 +33,8 @@ pub struct Assembler {
     depack: Depack,
     last_rtp: Option<i64>,
     held: VecDeque<(Assembled, Instant)>,
+    /// Frames are held until then, whatever is known.
+    held_until: Option<Instant>,
     gap: bool,
     scratch: Vec<Assembled>,
 }
@@ -62,6 +64,7 @@ impl Assembler {
             },
             last_rtp: None,
             held: VecDeque::new(),
+            held_until: None,
             gap: false,
             scratch: Vec::new(),
         }
@@ -99,6 +102,11 @@ impl Assembler {
         }
     }
 
+    /// Gives no frame away before `until`.
+    pub fn hold(&mut self, until: Instant) {
+        self.held_until = Some(until);
+    }
+
     /// Stamps the frames and gives them away, unless the clock is still to be learnt; `age` is the
     /// time since the track's first packet.
     pub fn release(
@@ -120,7 +128,8 @@ impl Assembler {
         };
         let now_ns = base.ns(now);
         let settled = clock.is_known(now_ns) && age >= SETTLE;
-        if !settled && age < REPORT_PATIENCE {
+        let held = self.held_until.is_some_and(|until| now < until);
+        if held || (!settled && age < REPORT_PATIENCE) {
             return round;
         }
         if !self.held.is_empty() {

@@ -84,6 +84,8 @@ def test_f10_of_more_than_64_kbit_a_second_what_passes_is_in_its_place(storm: di
     assert len(seen.pictures.numbers) > 3 * PICTURES_A_SECOND
     heard = [beep for beep in range(13) if any(abs(beep - at) < 0.1 for at in seen.measured.beeps_s)]
     assert len(heard) >= 9
+    offsets = sorted(seen.measured.av_offsets_s)  # of the marks of which both have passed
+    assert abs(offsets[len(offsets) // 4]) <= 0.020
 
 
 def test_f10_doubled_and_reordered_datagrams_change_nothing(storm: dict[str, Recorded]) -> None:

@@ -53,7 +53,8 @@ def test_f14_r_key_1_an_idr_withheld_for_half_a_minute_is_stored_when_it_comes(
     with alone(tmp_path, long, seconds=36) as seen:
         first = seen.pictures.numbers[0] + (LONG_S + 7) * FPS  # the pictures come again after so many seconds
         assert 30.1 * FPS <= first <= 30.1 * FPS + ANSWERED
-        assert seen.pictures.complaints == []
+        # FFmpeg looks for parameters of the picture at the beginning only.
+        assert [text for text in seen.pictures.complaints if "find codec parameters" not in text] == []
         assert seen.sent["keyframe_requests"] >= 2 * 30 - 5
         assert seen.measured.beeps_s == pytest.approx(list(range(36)), abs=0.05)
         assert seen.measured.flashes_s == pytest.approx(list(range(31, 36)), abs=0.05)

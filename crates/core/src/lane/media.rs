@@ -116,6 +116,12 @@ impl Lane {
             if let Some(peer) = self.peers.get_mut(&id) {
                 known.clock.led_on(&mut peer.clock, now_ns);
             }
+            // As at the beginning, one late packet must not say when all that follow were captured.
+            let until = now + SETTLE;
+            if let Some(assembler) = known.assembler.as_mut() {
+                assembler.hold(until);
+            }
+            self.track_timers.push(Reverse((until, track)));
         }
         let packet = SourcePacket {
             seq,
@@ -371,6 +377,7 @@ impl Lane {
         let far = now + crate::reorder::VIDEO_WINDOW;
         if let Some(assembler) = self.tracks.get_mut(&id).and_then(|t| t.assembler.as_mut()) {
             assembler.turn(far);
+            assembler.hold(now);
             let base = self.config.base;
             let mut frames = Vec::new();
             if let Some(track) = self.tracks.get_mut(&id) {

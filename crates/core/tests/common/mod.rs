@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use roomtape_core::{
@@ -70,6 +71,8 @@ pub struct Client {
     pub picture_age: Duration,
     /// The next packet of a picture is lost for good: it is not sent again either.
     pub loses_next: bool,
+    /// RTP time of (sound, picture) is so much later.
+    pub time_offset: [u32; 2],
 }
 
 pub struct World {
@@ -160,6 +163,7 @@ impl World {
             since_key: 0,
             picture_age: Duration::ZERO,
             loses_next: false,
+            time_offset: [0, 0],
         });
         self.ticket += 1;
         let ticket = self.ticket;
@@ -241,7 +245,7 @@ impl World {
         let at = self.now - client.picture_age;
         let number = client.frames[0];
         client.frames[0] += 1;
-        let time = (number * 3000) as u32;
+        let time = ((number * 3000) as u32).wrapping_add(client.time_offset[1]);
         let mut payloads: Vec<Vec<u8>> = Vec::new();
         if let Some(sps) = sps {
             let mut stap = vec![0x78, 0, sps.len() as u8];
@@ -283,7 +287,7 @@ impl World {
         let number = client.frames[1];
         client.frames[1] += 1;
         let mid = client.audio.unwrap();
-        let time = (number * 960) as u32;
+        let time = ((number * 960) as u32).wrapping_add(client.time_offset[0]);
         client.write(mid, false, time, false, number.to_be_bytes().to_vec(), at);
         self.pump(n);
     }
@@ -295,6 +299,19 @@ impl World {
             if tick % 10 == 0 {
                 let key = self.clients[n].frames[0].is_multiple_of(gop);
                 self.picture(n, key, 3);
+            }
+            if tick % 6 == 0 {
+                self.sound(n);
+            }
+            self.run(Duration::from_micros(3333));
+        }
+    }
+
+    /// Publishes without a key frame, for some of the ticks of `stream`.
+    pub fn keep_on(&mut self, n: usize, ticks: Range<u32>) {
+        for tick in ticks {
+            if tick % 10 == 0 {
+                self.picture(n, false, 3);
             }
             if tick % 6 == 0 {
                 self.sound(n);
