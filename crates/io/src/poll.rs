@@ -77,6 +77,11 @@ impl Pace {
         }
     }
 
+    /// Another pace from the next stroke on.
+    pub fn set(&mut self, every_ns: i64) {
+        self.every_ns = every_ns;
+    }
+
     /// Until when the descriptors are to be left alone; `None`: they are not.
     pub fn rest(&self, now: i64) -> Option<i64> {
         (self.busy && now < self.next).then_some(self.next)

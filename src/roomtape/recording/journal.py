@@ -497,13 +497,18 @@ class Journal:
 
         Payloads are read from the files. Raises JournalBroken if one is shorter than it was or unreadable.
         """
-        found = []
-        for batch, payloads in self._read(output, from_ns, to_ns):
-            for dts_ns, stream, flags, pts, dts, length, at, end in self._rows(output, batch, from_ns, to_ns):
-                packet = Packet(stream, flags, pts, dts, length, payloads[at:end])
-                found.append((dts_ns, stream, dts, packet))
+        found: list[tuple[int, int, int, Packet]] = []
+        dens, until_ns, packet = self._dens(output), FAR_NS if to_ns is None else to_ns, Packet._make
+        for batch, payloads in self._read(output, from_ns, to_ns):  # `_rows`, without its tuples
+            at = 0
+            for stream, flags, size, pts, dts, length in _ENTRY.iter_unpack(batch.table):
+                end = at + size
+                if stream in dens and from_ns <= (dts_ns := dts * _NS // dens[stream]) < until_ns:
+                    made = packet((stream, flags, pts, dts, length, payloads[at:end]))
+                    found.append((dts_ns, stream, dts, made))
+                at = end
         found.sort(key=itemgetter(0, 1, 2))
-        return [packet for _, _, _, packet in found]
+        return [row[3] for row in found]
 
     def batches(self, output: str, from_ns: int, to_ns: int | None) -> list[StoredBatch]:
         """Each batch that has packets of `window`, and of others, in the order they were written.

@@ -101,9 +101,10 @@ def make_piece(
     path = directory / name
 
     def check(written: Path) -> None:
-        _check(written, packed, counters)
+        on_disk = _check(written, packed, counters)
         if demux:
-            _check_by_demuxing(written, to_units(journal.streams, journal.window(output, from_ns, to_ns)))
+            units = to_units(journal.streams, journal.window(output, from_ns, to_ns))
+            _check_by_demuxing(written.name, on_disk, units)
 
     reserve = journal.reserve
     try:
@@ -144,27 +145,28 @@ def to_units(streams: dict[int, StreamHead], packets: Sequence[Packet]) -> list[
     What `ts.pack` does, said in Python: pieces that are taken apart again are compared with it.
     """
     used = {packet.stream: streams[packet.stream] for packet in packets}
-    configs = {id: aac_config(stream) for id, stream in used.items() if stream.kind == "audio"}
+    headers = {id: aac_config(stream).header for id, stream in used.items() if stream.kind == "audio"}
     dens = {id: stream.time_base_den for id, stream in used.items()}
     last_sound = last_picture = -1 << 62
     units = []
+    unit = ts.TsUnit._make
     for stream, flags, pts, dts, _, data in packets:
         den = dens[stream]
         at = dts * ts.CLOCK // den + ts.ORIGIN
         shown = at if pts == dts else pts * ts.CLOCK // den + ts.ORIGIN
-        if stream in configs:
+        if stream in headers:
             size = len(data)
             if not 0 < size <= adts.MAX_FRAME_BYTES:
                 continue
             last_sound = at = at if at > last_sound else last_sound + 1
-            row = ts.AUDIO_PID, shown if shown > at else at, at, True, configs[stream].header(size) + data
+            row = ts.AUDIO_PID, shown if shown > at else at, at, True, headers[stream](size) + data
         else:
             if not h264.has_picture(data):
                 continue
             last_picture = at = at if at > last_picture else last_picture + 1
             key = flags & KEY != 0
             row = ts.VIDEO_PID, shown if shown > at else at, at, key, ts.delimited(data)
-        units.append(ts.TsUnit(*row))
+        units.append(unit(row))
     return units
 
 
@@ -238,8 +240,8 @@ def sync_path(path: Path) -> None:
         os.close(fd)
 
 
-def _check(path: Path, packed: ts.Packed, counters: dict[int, int]) -> None:
-    """Read the file back. Raises PieceBroken."""
+def _check(path: Path, packed: ts.Packed, counters: dict[int, int]) -> bytes:
+    """Read the file back; returns what it holds. Raises PieceBroken."""
     on_disk = path.read_bytes()
     try:
         ts.check_content(on_disk, packed.meant, counters)
@@ -247,14 +249,15 @@ def _check(path: Path, packed: ts.Packed, counters: dict[int, int]) -> None:
         raise PieceBroken(f"{path.name}: {error}") from error
     if on_disk != packed.data:
         raise PieceBroken(f"{path.name}: other bytes than were written")
+    return on_disk
 
 
-def _check_by_demuxing(path: Path, units: Sequence[ts.TsUnit]) -> None:
+def _check_by_demuxing(name: str, on_disk: bytes, units: Sequence[ts.TsUnit]) -> None:
     """Have FFmpeg take the file apart, and compare with the journal's packets. Raises PieceBroken."""
     try:
-        ts.check_by_demuxing(path.read_bytes(), units)
+        ts.check_by_demuxing(on_disk, units)
     except ts.TsBroken as error:
-        raise PieceBroken(f"{path.name}: {error}") from error
+        raise PieceBroken(f"{name}: {error}") from error
 
 
 def _wall_ms(clock_wall_ms: int, task_ns: int) -> int:

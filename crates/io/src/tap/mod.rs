@@ -30,8 +30,11 @@ const BUFFER_LIMIT: usize = 64 << 20;
 /// Connections at the same time; there is one per worker.
 const MAX_CLIENTS: usize = 256;
 const TICK_NS: i64 = 1_000_000_000;
-/// What the sources post is taken in at most once in this time.
+/// What the sources post is taken in at most once in this time, or in a twentieth of the time between the
+/// batches of the reader that wants them soonest, if that is longer: whoever is due is given all there is.
 const GATHER_NS: i64 = 10_000_000;
+const GATHER_MOST_NS: i64 = 50_000_000;
+const GATHERS_PER_BATCH: i64 = 20;
 
 /// What the tap needs to know.
 #[derive(Clone, Debug)]
@@ -159,19 +162,26 @@ impl Tap {
             if let Err(e) = polls.wait(now, Some(until)) {
                 panic!("poll failed: {e}");
             }
-            if mailbox.is_some_and(|place| polls.readable(place)) {
-                pace.stroke(now_ns());
-                for letter in self.mailbox.drain() {
+            let now = now_ns();
+            let due = self.logs.next_due().is_some_and(|at| at <= now);
+            if due || mailbox.is_some_and(|place| polls.readable(place)) {
+                let letters = self.mailbox.drain();
+                if !letters.is_empty() {
+                    pace.stroke(now);
+                }
+                for letter in letters {
                     match letter {
-                        TapMsg::Media(input) => self.logs.input(now_ns(), input),
-                        TapMsg::ForgetReader(name) => self.logs.forget(now_ns(), &name),
+                        TapMsg::Media(input) => self.logs.input(now, input),
+                        TapMsg::ForgetReader(name) => self.logs.forget(now, &name),
                         TapMsg::Stop => return,
                     }
                 }
             }
+            let mut heard = false;
             for (place, id) in order.iter().enumerate() {
                 if polls.readable(place + 1) {
                     self.hear(*id, &mut scratch);
+                    heard = true;
                 }
                 if polls.writable(place + 1) {
                     self.write(*id);
@@ -181,6 +191,9 @@ impl Tap {
                 self.accept();
             }
             let now = now_ns();
+            if heard || now >= next_tick {
+                pace.set(self.gather_ns(now));
+            }
             if now >= next_tick {
                 self.logs.tick(now);
                 next_tick = now + TICK_NS;
@@ -193,6 +206,12 @@ impl Tap {
                 *stats = self.logs.stats();
             }
         }
+    }
+
+    /// How long what the sources post may wait: so that no reader notices it.
+    fn gather_ns(&self, now: i64) -> i64 {
+        let flush_ns = self.logs.shortest_flush_ns(now).unwrap_or(0);
+        (flush_ns / GATHERS_PER_BATCH).clamp(GATHER_NS, GATHER_MOST_NS)
     }
 
     fn accept(&mut self) {

@@ -294,6 +294,12 @@ impl Logs {
         }
     }
 
+    /// The shortest time that a reader waits from one batch to the next at present.
+    pub fn shortest_flush_ns(&self, now: i64) -> Option<i64> {
+        let readers = self.readers.values();
+        readers.map(|reader| reader.until_flush_ns(now)).min()
+    }
+
     /// When the next regular batch is due; `Some(0)` when something is urgent.
     pub fn next_due(&self) -> Option<i64> {
         if !self.urgent.is_empty() {
