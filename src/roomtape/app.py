@@ -7,6 +7,7 @@ CONFIG is the effective configuration as JSON.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import secrets
@@ -567,6 +568,9 @@ async def run(config_path: Path) -> None:
     beating = asyncio.create_task(process.heartbeat(lifeline))
     server = Server(config, SystemClock())
     await server.start()
+    # What is loaded stays. Looked through again and again it costs a tenth of a second each time.
+    gc.collect()
+    gc.freeze()
     loop.add_signal_handler(signal.SIGHUP, lambda: server.reload(load_effective(config_path)))
     ready = asyncio.create_task(server.ready())
     ready.add_done_callback(lambda task: task.cancelled() or process.tell_ready(lifeline))
