@@ -141,7 +141,6 @@ WITHOUT: Mapping[str, str] = {
     "G-13": NOT_BUILT_MIX,
     "G-14": NOT_BUILT_MIX,
     "G-15": NOT_BUILT_MIX,
-    "G-20": "tried by hand; `roomtape demo` is tests/acceptance/test_command.py",
     "G-21": "`make fuzz`",
     "G-22": "no simulation of the whole control plane",
     "F-22": ONE_NODE,

@@ -14,11 +14,14 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import pytest
 
 from tests.support.stack import REPO, until
 
 pytestmark = pytest.mark.slow
+
+G20_S = 300
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,25 @@ def test_the_wheel_holds_the_package_its_licence_and_no_tests(wheel: Path) -> No
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert any(name.startswith("roomtape/state/migrations/versions/") for name in names)
     assert [name for name in names if name.startswith("tests/") or "__pycache__" in name] == []
+
+
+def test_g20_two_commands_lead_from_an_empty_environment_to_files_that_play(clean: Path) -> None:
+    """The first was the installation, the second is this one; it says what it found, and we look for ourselves."""
+    with tempfile.TemporaryDirectory(prefix="rt-") as directory:
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV", "ROOMTAPE"))}
+        done = subprocess.run(
+            [str(clean / "roomtape"), "demo", "--json", "--data-dir", str(Path(directory) / "d")],
+            capture_output=True, text=True, timeout=G20_S, cwd=directory, env=env, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        result = json.loads(done.stdout)
+        assert result["faults"] == []
+        films = sorted(Path(result["directory"]).glob("*.mp4"))
+        assert len(films) == 2
+        for film in films:
+            with av.open(str(film)) as container:
+                kinds = [type(frame).__name__ for frame in container.decode(video=0, audio=0)]
+            assert set(kinds) == {"VideoFrame", "AudioFrame"}
 
 
 def test_dev_runs_from_the_wheel_alone(clean: Path) -> None:
