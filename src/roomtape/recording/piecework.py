@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 from roomtape.control import messages as say
 from roomtape.recording.desk import RETRY_NS, Desk
 from roomtape.recording.journal import Cut, DiskFull, JournalBroken
@@ -11,6 +13,14 @@ from roomtape.recording.strand import BEGIN
 
 MOST_TRIES = 3  # of a piece that is found broken
 FILL_LAG_NS = 600_000_000  # what is missing counts as missing this long after its time
+
+
+def is_sample(task_id: str, output: str, piece_no: int, every: int) -> bool:
+    """Whether this piece is the one of `every` that FFmpeg takes apart, too.
+
+    Each output begins to count elsewhere: of many short recordings one piece in `every` is taken as well.
+    """
+    return (zlib.crc32(f"{task_id}{output}".encode()) + piece_no) % every == 0
 
 
 class Piecework:
@@ -93,9 +103,9 @@ class Piecework:
 
     def _make(self, outlet: Outlet, due: Due) -> bool:
         """Make a piece and tell of it, or leave it out for good; False: to be tried again. Raises OSError."""
-        desk, every = self._desk, self._desk.plan.check_every
+        desk = self._desk
         discontinuity = due.discontinuity or outlet.after_broken
-        demux = every > 0 and due.piece_no % every == 0
+        demux = is_sample(desk.assign.task_id, outlet.key, due.piece_no, desk.plan.check_every)
         try:
             made = self._made(outlet, due, discontinuity=discontinuity, demux=demux)
         except (PieceBroken, JournalBroken, ValueError) as error:

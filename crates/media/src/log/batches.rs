@@ -60,7 +60,7 @@ impl Logs {
             out.finish(reader.last_watermark);
             reader.flush_asked = false;
             self.timers.remove(&(reader.next_flush_ns, key));
-            reader.next_flush_ns = now + reader.until_flush_ns(now);
+            reader.next_flush_ns = reader.flush_after(now);
             self.timers.insert((reader.next_flush_ns, key));
         }
         self.stats.frames_out += out.frames_out;

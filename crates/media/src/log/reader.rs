@@ -244,6 +244,8 @@ pub(super) struct Reader {
 /// pass over what comes at first: for this long its batches follow each other sooner.
 const FRESH_NS: i64 = 1_000_000_000;
 const FRESH_FLUSH_NS: i64 = 100_000_000;
+/// Readers with more time than this between their batches are served together.
+const TOGETHER_NS: i64 = 250_000_000;
 
 impl Reader {
     pub fn new(spec: OpenSpec, now: i64) -> Self {
@@ -268,13 +270,19 @@ impl Reader {
         }
     }
 
-    /// Time from one batch to the next when nothing is urgent.
-    pub fn until_flush_ns(&self, now: i64) -> i64 {
+    /// When its next batch is due if nothing is urgent: at most `flush_ns` from `now`.
+    ///
+    /// Slow readers are served together, at whole multiples of their time: one wake-up of either end,
+    /// and whoever takes the batches takes all but the first with warm caches.
+    pub fn flush_after(&self, now: i64) -> i64 {
         if now - self.asked_ns < FRESH_NS {
-            self.flush_ns.min(FRESH_FLUSH_NS)
-        } else {
-            self.flush_ns
+            return now + self.flush_ns.min(FRESH_FLUSH_NS);
         }
+        let latest = now + self.flush_ns;
+        if self.flush_ns < TOGETHER_NS {
+            return latest;
+        }
+        latest - latest.rem_euclid(self.flush_ns)
     }
 
     /// Whether it may still ask for a track that it has said nothing of.

@@ -57,6 +57,34 @@ fn a_first_read_starts_at_the_oldest_key_frame_at_once() {
 }
 
 #[test]
+fn slow_readers_are_served_together_and_none_waits_longer_than_it_said() {
+    let mut b = Bench::new(ROOMY);
+    let keys = [R, ReaderKey(1001), ReaderKey(1002)];
+    for (nth, key) in (0..).zip(keys) {
+        b.sounds(nth * 18, (nth + 1) * 18); // they come 360 ms after each other
+        b.logs.open(b.now, key, spec(&format!("task {nth}"), true));
+        b.logs.read(b.now, key, SOUND, -1, 0).unwrap();
+        b.logs.collect(b.now, key, usize::MAX);
+    }
+    let mut served = vec![vec![]; keys.len()];
+    for n in 54..500 {
+        b.sound(n * 20);
+        for key in b.logs.due(b.now) {
+            b.logs.collect(b.now, key, usize::MAX);
+            let nth = keys.iter().position(|k| *k == key).unwrap();
+            served[nth].push(b.now / MS);
+        }
+    }
+    for times in &mut served {
+        assert!(times.windows(2).all(|w| w[1] - w[0] <= 1020), "{times:?}");
+        times.retain(|at| *at > 4000);
+        assert!(times.len() >= 5, "{times:?}");
+    }
+    assert_eq!(served[0], served[1]);
+    assert_eq!(served[0], served[2]);
+}
+
+#[test]
 fn a_track_that_starts_is_kept_until_its_reader_decides() {
     let mut b = Bench::new(ROOMY);
     b.logs.open(0, R, spec("task", true));
