@@ -270,19 +270,26 @@ impl Reader {
         }
     }
 
-    /// When its next batch is due if nothing is urgent: at most `flush_ns` from `now`.
+    /// Time from one batch to the next when nothing is urgent.
+    pub fn until_flush_ns(&self, now: i64) -> i64 {
+        if now - self.asked_ns < FRESH_NS {
+            self.flush_ns.min(FRESH_FLUSH_NS)
+        } else {
+            self.flush_ns
+        }
+    }
+
+    /// When its next batch is due if nothing is urgent: at most `until_flush_ns` from `now`.
     ///
     /// Slow readers are served together, at whole multiples of their time: one wake-up of either end,
     /// and whoever takes the batches takes all but the first with warm caches.
     pub fn flush_after(&self, now: i64) -> i64 {
-        if now - self.asked_ns < FRESH_NS {
-            return now + self.flush_ns.min(FRESH_FLUSH_NS);
-        }
-        let latest = now + self.flush_ns;
-        if self.flush_ns < TOGETHER_NS {
+        let every = self.until_flush_ns(now);
+        let latest = now + every;
+        if every < TOGETHER_NS {
             return latest;
         }
-        latest - latest.rem_euclid(self.flush_ns)
+        latest - latest.rem_euclid(every)
     }
 
     /// Whether it may still ask for a track that it has said nothing of.
