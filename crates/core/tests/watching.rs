@@ -160,6 +160,35 @@ fn r_sync_2_reports_that_a_viewer_gets_keep_sound_and_picture_where_the_sender_h
     }
 }
 
+/// Packets that come sooner than ever were taken, by what is known, after they came.
+#[test]
+fn r_sync_2_reports_go_on_when_the_way_becomes_shorter() {
+    let mut w = World::new(9);
+    let amy = w.publish("amy");
+    w.connect(amy);
+    w.demand(true); // from the first frame read on, what is known is corrected slowly
+    w.delay = 400 * MS;
+    w.stream(amy, 6, 60);
+    let viewer = w.play();
+    w.stream(amy, 6, 60);
+    w.delay = 10 * MS;
+    w.stream(amy, 14, 60);
+    let client = &w.clients[viewer];
+    for (mid, rate) in [(client.video, 90_000.0), (client.audio, 48_000.0)] {
+        let reports = client.reports.iter().filter(|(m, _)| Some(*m) == mid);
+        let zero_s = |r: &str0m::rtp::rtcp::SenderInfo| {
+            let wall = r.ntp_time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            wall.as_secs_f64() - r.rtp_time.numer() as f64 / rate
+        };
+        let zeroes: Vec<f64> = reports.map(|(_, r)| zero_s(r)).collect();
+        assert!(zeroes.len() >= 2);
+        assert!(
+            zeroes.iter().all(|z| (z - zeroes[0]).abs() < 0.5),
+            "{zeroes:?}"
+        );
+    }
+}
+
 const INJECTED: TrackId = TrackId(900);
 
 /// Another thread begins to publish pictures.

@@ -217,7 +217,6 @@ impl Lane {
             return;
         }
         track.keep(&packet, seen.key, now_ns);
-        let mut wall = now;
         if let Some((peer, _)) = track.source {
             let mut nobody = PeerClock::default();
             let clock = self
@@ -225,9 +224,11 @@ impl Lane {
                 .get_mut(&peer)
                 .map_or(&mut nobody, |p| &mut p.clock);
             track.clock.arrived(clock, packet.rtp, now_ns);
-            let captured = track.clock.capture_ns(clock, packet.rtp, now_ns);
-            wall = self.config.base.instant(captured);
         }
+        let captured = self.captured(now, id, packet.rtp);
+        let Some(track) = self.tracks.get_mut(&id) else {
+            return;
+        };
         if let Some(size) = seen.size.filter(|s| track.size != Some(*s)) {
             track.size = Some(size);
             let info = track.info.clone();
@@ -245,7 +246,7 @@ impl Lane {
                 at_ns: now_ns,
             });
         }
-        self.forward(now, id, &packet, wall);
+        self.forward(now, id, &packet, captured);
         if let Some(assembler) = self.tracks.get_mut(&id).and_then(|t| t.assembler.as_mut()) {
             assembler.push(packet, now);
             self.release_frames(now, id);
@@ -254,6 +255,21 @@ impl Lane {
         if self.tracks.get(&id).is_some_and(lacks_start) {
             self.want_keyframe(now, id); // its first packets were lost, or it began without one
         }
+    }
+
+    /// When a track's RTP time `rtp` was captured: not later than now, or str0m would report an RTP time of 0.
+    pub(super) fn captured(&mut self, now: Instant, id: TrackId, rtp: i64) -> Instant {
+        let now_ns = self.config.base.ns(now);
+        let Some(track) = self.tracks.get_mut(&id) else {
+            return now;
+        };
+        let Some((peer, _)) = track.source else {
+            return now;
+        };
+        let nobody = PeerClock::default();
+        let clock = self.peers.get(&peer).map_or(&nobody, |p| &p.clock);
+        let captured = track.clock.capture_ns(clock, rtp, now_ns);
+        self.config.base.instant(captured).min(now)
     }
 
     fn sender_report(&mut self, now: Instant, id: TrackId, ntp: std::time::SystemTime, rtp: u32) {

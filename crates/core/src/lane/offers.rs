@@ -94,7 +94,7 @@ impl Lane {
         };
         let peer = Peer {
             kinds: kinds_of(&offer, seat),
-            slots: slots_of(&rtc, &offer),
+            slots: slots_of(&mut rtc, &offer),
             rtc,
             room: room.clone(),
             user,
@@ -113,6 +113,7 @@ impl Lane {
             clock: PeerClock::default(),
             watch,
             touched: false,
+            begins: false,
             sabotaged: false,
         };
         self.peers.insert(id, peer);
@@ -224,6 +225,9 @@ impl Lane {
                     .map_err(|e| e.to_string())?;
                 Ok(answer.to_sdp_string())
             })?;
+            for slot in &peer.slots {
+                slot.withdraw(rtc);
+            }
             peer.offer = offer;
             answer = fragment_of_answer(&sdp);
         }
@@ -274,7 +278,7 @@ fn kinds_of(offer: &Offer, seat: Seat) -> Vec<(str0m::media::Mid, Kind)> {
 }
 
 /// A viewer's m-lines that can be sent on: the first of each kind.
-fn slots_of(rtc: &Rtc, offer: &Offer) -> Vec<Slot> {
+fn slots_of(rtc: &mut Rtc, offer: &Offer) -> Vec<Slot> {
     if offer.role != Role::Play {
         return Vec::new();
     }
@@ -288,13 +292,20 @@ fn slots_of(rtc: &Rtc, offer: &Offer) -> Vec<Slot> {
         if media.disabled() || slots.iter().any(|s| s.picture == picture) {
             continue;
         }
-        slots.push(Slot {
+        let stream = rtc
+            .direct_api()
+            .stream_tx_by_mid(mid, None)
+            .map(|s| (s.ssrc(), s.rtx()));
+        let slot = Slot {
             mid,
             picture,
             track: None,
             payload_type: None,
             rebase: Rebase::new(if picture { 90_000 } else { 48_000 }),
-        });
+            unsent: stream,
+        };
+        slot.withdraw(rtc);
+        slots.push(slot);
     }
     slots
 }

@@ -174,11 +174,13 @@ impl Lane {
         let mut times: Vec<i64> = packets.iter().map(|p| p.rtp).collect();
         times.sort_unstable();
         times.dedup();
+        // Of the newest one, which is the one that is reported of.
+        let captured = self.captured(now, id, newest.rtp);
         if let Some(peer) = self.peers.get_mut(&viewer) {
             let slot = &mut peer.slots[index];
             slot.rebase.switch(first.seq, &times, newest.rtp, now);
             for packet in &packets {
-                write(peer, index, packet, now, now);
+                write(peer, index, packet, now, captured);
             }
         }
         self.touch(viewer);
@@ -231,7 +233,12 @@ fn write(peer: &mut Peer, index: usize, packet: &SourcePacket, now: Instant, cap
     };
     let picture = slot.picture;
     let mid = slot.mid;
+    let unsent = slot.unsent.take();
+    peer.begins |= unsent.is_some();
     let mut api = peer.rtc.direct_api();
+    if let Some((ssrc, rtx)) = unsent {
+        api.declare_stream_tx(ssrc, rtx, mid, None);
+    }
     let Some(stream) = api.stream_tx_by_mid(mid, None) else {
         return;
     };

@@ -14,6 +14,7 @@ use roomtape_media::{flags, Frame, TapDemand, TapInput, TrackId, TrackInfo};
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::Receive;
+use str0m::rtp::rtcp::SenderInfo;
 use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Input, Rtc};
 
@@ -58,6 +59,8 @@ pub struct Client {
     pub unplugged: bool,
     pub received: HashMap<Mid, Vec<RtpPacket>>,
     pub keyframe_requests: Vec<Instant>,
+    /// The server's sender reports.
+    pub reports: Vec<(Mid, SenderInfo)>,
     pub closed: bool,
     pub video: Option<Mid>,
     pub audio: Option<Mid>,
@@ -85,6 +88,8 @@ pub struct World {
     pub taps: Vec<TapInput>,
     /// Percent of the datagrams towards the server that are lost.
     pub loss_in: u64,
+    /// Of every datagram.
+    pub delay: Duration,
     pub random: Random,
     wire: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     sent: u64,
@@ -118,6 +123,7 @@ impl World {
             frames: Vec::new(),
             taps: Vec::new(),
             loss_in: 0,
+            delay: DELAY,
             random: Random::new(seed),
             wire: BTreeMap::new(),
             sent: 0,
@@ -153,6 +159,7 @@ impl World {
             unplugged: false,
             received: HashMap::new(),
             keyframe_requests: Vec::new(),
+            reports: Vec::new(),
             closed: false,
             video: Some(video),
             audio: Some(audio),
@@ -430,7 +437,7 @@ impl World {
     fn send(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         self.sent += 1;
         self.wire
-            .insert((self.now + DELAY, self.sent), (from, to, bytes));
+            .insert((self.now + self.delay, self.sent), (from, to, bytes));
     }
 
     /// Drives a client until it has nothing to say.
@@ -511,6 +518,9 @@ impl Client {
                 if let Some(mid) = mid {
                     self.received.entry(mid).or_default().push(packet);
                 }
+            }
+            str0m::Event::SenderFeedback(report) => {
+                self.reports.push((report.mid, report.sender_info));
             }
             str0m::Event::KeyframeRequest(request) => {
                 assert_eq!(request.kind, KeyframeRequestKind::Pli);
