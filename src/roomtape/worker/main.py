@@ -34,6 +34,7 @@ TICK_NS = round(TICK_S * 1e9)
 RESERVE_BYTES = 8 << 20  # two pieces of 10 s at 3 Mb/s
 CONNECT_EVERY_S = 0.05
 SYNC_DEFAULT_S = 0.2
+GATHER_S = 0.02  # what is written so soon after the first goes into the same sync
 GC_THRESHOLDS = (50_000, 20, 10)
 FIRST_RETRY_NS = 1_000_000_000
 LAST_RETRY_NS = 30_000_000_000
@@ -83,6 +84,8 @@ class Syncer(threading.Thread):
     def run(self) -> None:
         while True:
             self._written.wait()
+            if self._end.wait(GATHER_S):  # batches of all tasks come together
+                return
             began = time.monotonic()
             self._written.clear()  # before the sync: what is written during it waits for the next one
             self.sync_all()
