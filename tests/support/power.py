@@ -25,8 +25,9 @@ def cut(log: Path, *roots: Path) -> dict[str, int]:
     """Take from all files below `roots` what no sync has covered. Returns counts of files and bytes taken."""
     sizes: dict[int, int] = {}
     names: dict[int, set[tuple[str, int]]] = {}
-    for line in log.read_text().splitlines():
-        kind, inode, rest = line.split(" ", 2)
+    # Syncs of threads overlap: what counts is which began last, not which ended last.
+    noted = [line.split(" ", 3) for line in log.read_text().splitlines()]
+    for kind, inode, _, rest in sorted(noted, key=lambda fields: int(fields[2])):
         if kind == "F":
             sizes[int(inode)] = int(rest)
         else:
