@@ -7,6 +7,7 @@ speaks. Nothing here waits for time: a test waits for a message, a commit or an 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -258,7 +259,12 @@ class Stage:
 
     def stored(self) -> dict[str, bytes]:
         """What lies in the bucket, by the last part of its key."""
-        return {path.name: path.read_bytes() for path in self.bucket.rglob("*") if path.is_file()}
+        found = {}
+        for path in self.bucket.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # unfinished ones get their names meanwhile
+                if path.is_file() and not path.name.startswith(".tmp-"):
+                    found[path.name] = path.read_bytes()
+        return found
 
     async def events(self, *, task_id: str | None = None, group: int | None = None) -> list[Any]:
         query = sa.select(events).order_by(events.c.id)

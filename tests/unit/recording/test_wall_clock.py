@@ -40,6 +40,7 @@ async def test_f9_a_recording_ends_and_is_gone_after_the_same_time(server: Stage
     await worker.told(StoppedCommitted)
     began_ns = server.clock.monotonic_ns()
     server.clock.shift_wall(-2 * step_ms)
+    await server.recording.settled()  # a thread stores: the clock must not run away from it
     await server.event(305, advancing=True, status=0)
     await server.gone(assign.task_id)
     assert 60 <= (server.clock.monotonic_ns() - began_ns) / 1e9 < 75
