@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from roomtape.callbacks.bodies import encode
 from roomtape.callbacks.schedule import Outcome
 from roomtape.callbacks.signing import sign
-from roomtape.events.outbox import SLOTS, TOPIC
+from roomtape.events.outbox import TOPIC, URLS
 from roomtape.secret import Secret
 from roomtape.state.database import announce
 from roomtape.state.schema import applications, attempts, deliveries, events
@@ -70,12 +70,6 @@ _OF_QUEUE = (
 )
 _OLDEST = Statement(_OF_QUEUE.order_by(deliveries.c.id))
 _DUE_FIRST = Statement(_OF_QUEUE.order_by(deliveries.c.next_at_ms, deliveries.c.id))
-_URL = {
-    slot: Statement(
-        sa.select(applications.c[f"{slot}_url"]).where(applications.c.sdk_app_id == sa.bindparam("app"))
-    )
-    for slot in SLOTS.values()
-}
 _EVENT = Statement(
     sa.select(events.c.group_id, events.c.type, events.c.fact, events.c.at_ms).where(
         events.c.id == sa.bindparam("event")
@@ -114,7 +108,7 @@ def head_and_url(conn: sa.Connection, key: QueueKey) -> tuple[Delivery, str] | N
 
 def url_now(conn: sa.Connection, delivery: Delivery) -> str:
     """The URL the application has for this kind of event at present; empty when it has none."""
-    application = _URL[delivery.slot].first(conn, {"app": delivery.sdk_app_id})
+    application = URLS[delivery.slot].first(conn, {"app": delivery.sdk_app_id})
     return "" if application is None else str(application[0] or "")
 
 

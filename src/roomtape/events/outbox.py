@@ -33,7 +33,7 @@ _EVENT = Statement(
     *("sdk_app_id", "group_id", "type", "queue", "task_id", "task_event_no", "fact", "at_ms"),
     *("node_id", "boot_id", "epoch"),
 )
-_URL = {
+URLS = {  # slot -> the application's URL for it, by `app`
     slot: Statement(
         sa.select(applications.c[f"{slot}_url"]).where(applications.c.sdk_app_id == sa.bindparam("app"))
     )
@@ -99,7 +99,7 @@ def emit(
         },
     )
     event_id = int(event.id)
-    application = _URL[slot].first(conn, {"app": sdk_app_id})
+    application = URLS[slot].first(conn, {"app": sdk_app_id})
     if application is not None and application[0]:
         _DELIVERY.count(
             conn,

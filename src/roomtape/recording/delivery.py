@@ -25,7 +25,7 @@ from roomtape import faults
 from roomtape.clock import Clock
 from roomtape.recording import events, playlist
 from roomtape.recording.destinations import Destinations
-from roomtape.recording.pieces_table import key_of, revision_of, stored_name
+from roomtape.recording.pieces_table import THIS_OUTPUT, key_of, revision_of, stored_name
 from roomtape.recording.spec import HLS, KEEPS_HLS, VodSpec
 from roomtape.recording.task import TOPIC, Task, TaskSettings
 from roomtape.recording.told import LibraryTold
@@ -79,15 +79,12 @@ _PIECE_PROVEN = Statement(
     ),
     *("upload_state", "proven_ms", "removed_ms"),
 )
-_THIS_OUTPUT = sa.update(outputs).where(
-    outputs.c.task_id == sa.bindparam("of_task"), outputs.c.output_key == sa.bindparam("of_output")
-)
 _PLAYLIST_QUEUED = Statement(
-    _THIS_OUTPUT, *("playlist_wanted", "playlist_size", "playlist_uploaded_ms", "playlist_state")
+    THIS_OUTPUT, *("playlist_wanted", "playlist_size", "playlist_uploaded_ms", "playlist_state")
 )
-_TOLD_304 = Statement(_THIS_OUTPUT, "announced_304")
+_TOLD_304 = Statement(THIS_OUTPUT, "announced_304")
 _PLAYLIST_STORED_AGAIN = Statement(
-    _THIS_OUTPUT.where(outputs.c.announced_304).values(
+    THIS_OUTPUT.where(outputs.c.announced_304).values(
         playlist_proven=sa.bindparam("stored", type_=sa.BigInteger()),
         playlist_state=sa.case(
             (

@@ -36,12 +36,10 @@ _NEXT_OF_OUTPUT = Statement(
     ),
     *("next_piece_no", "ended", "ended_ms", "epoch"),
 )
-_OUTPUT_GOES_ON = Statement(
-    sa.update(outputs).where(
-        outputs.c.task_id == sa.bindparam("of_task"), outputs.c.output_key == sa.bindparam("of_output")
-    ),
-    *("next_piece_no", "ended", "ended_ms", "epoch"),
+THIS_OUTPUT = sa.update(outputs).where(
+    outputs.c.task_id == sa.bindparam("of_task"), outputs.c.output_key == sa.bindparam("of_output")
 )
+_OUTPUT_GOES_ON = Statement(THIS_OUTPUT, *("next_piece_no", "ended", "ended_ms", "epoch"))
 _FIRST_OF_OUTPUT = Statement(
     sa.insert(outputs),
     *("task_id", "output_key", "sdk_app_id", "user_id", "media", "type", "track_start_ms", "track_start_ns"),

@@ -59,7 +59,8 @@ class Slot:
 class Syncer(threading.Thread):
     """Makes journals survive a power cut soon after each write, so that a slow disk delays no batch.
 
-    A sync begins at once where none began within `interval_s`; what is written meanwhile goes together.
+    A sync begins `GATHER_S` after a write where none began within `interval_s`; what is written meanwhile
+    goes together.
     """
 
     def __init__(self) -> None:
