@@ -42,12 +42,7 @@ fn a_publisher_that_sends_its_first_seconds_at_once_loses_none_of_them() {
     }
     w.stream(amy, 2, 1000);
     w.run(300 * MS);
-    let video = w
-        .started()
-        .iter()
-        .find(|t| t.kind == Kind::Video)
-        .unwrap()
-        .id;
+    let video = w.track(Kind::Video);
     let pictures = w.frames_of(video);
     assert_eq!(pictures.len(), 90 + 60);
     assert!(pictures.iter().all(|f| !has_gap(f)));
@@ -227,12 +222,7 @@ fn r_gap_pictures_that_refer_to_a_lost_one_are_not_stored_and_a_key_frame_is_ask
     let lost = w.now;
     w.run(33 * MS);
     w.stream(amy, 2, 1000);
-    let video = w
-        .started()
-        .iter()
-        .find(|t| t.kind == Kind::Video)
-        .unwrap()
-        .id;
+    let video = w.track(Kind::Video);
     let got = w.frames_of(video).len();
     assert_eq!(got, 60, "those after it would decode to something else");
     let requests = &w.clients[amy].keyframe_requests[asked..];
@@ -258,12 +248,7 @@ fn a_key_frame_that_lost_its_first_packet_before_anything_came_is_asked_for_agai
     w.stream(amy, 1, 1000);
     let requests = &w.clients[amy].keyframe_requests;
     assert!(!requests.is_empty() && requests[0] - w.begin < Duration::from_secs(1));
-    let video = w
-        .started()
-        .iter()
-        .find(|t| t.kind == Kind::Video)
-        .unwrap()
-        .id;
+    let video = w.track(Kind::Video);
     assert!(w.frames_of(video).is_empty());
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use roomtape_core::{
     ClockBase, Command, Event, Lane, LaneConfig, Output, PeerId, PeerKind, Protocol, Seat, Transmit,
 };
-use roomtape_media::{flags, Frame, TapDemand, TapInput, TrackId, TrackInfo};
+use roomtape_media::{flags, Frame, Kind, TapDemand, TapInput, TrackId, TrackInfo};
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::Receive;
@@ -396,6 +396,12 @@ impl World {
             _ => None,
         };
         self.events.iter().filter_map(info).collect()
+    }
+
+    /// The first track of that kind that began.
+    pub fn track(&self, kind: Kind) -> TrackId {
+        let started = self.started();
+        started.iter().find(|t| t.kind == kind).unwrap().id
     }
 
     pub fn frames_of(&self, track: TrackId) -> Vec<&Frame> {
