@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import av
 import av.logging
 import numpy as np
 import numpy.typing as npt
+
+from tests.support.publisher import read_number
 
 QUIET_S = 0.03  # a beep begins when sound rises after at least this much quiet
 LOUD = 0.08  # a quarter of the signal's amplitude lies above what coding noise reaches
@@ -29,13 +31,14 @@ WARNING = av.logging.WARNING
 
 @dataclass(frozen=True)
 class Picture:
-    """One decoded frame: its time, size and mean luma (16 black to 235 white)."""
+    """One decoded frame: its time, size, mean luma (16 black to 235 white) and the number drawn into it."""
 
     time_s: float
     width: int
     height: int
     luma: float
     key: bool
+    number: int
 
 
 @dataclass
@@ -108,7 +111,7 @@ def _decode(file: av.container.InputContainer, container: str, origin_s: float |
         stream.codec_context.thread_count = 1
         stream.codec_context.thread_type = "NONE"
     pictures: list[Picture] = []
-    chunks: list[tuple[float, npt.NDArray[np.float32]]] = []
+    sound: _Sound | None = None
     last_frame_s = 0.0
     for packet in file.demux(*streams):
         for frame in packet.decode():
@@ -117,35 +120,38 @@ def _decode(file: av.container.InputContainer, container: str, origin_s: float |
             time_s = float(frame.pts * frame.time_base)
             if isinstance(frame, av.VideoFrame):
                 plane = np.frombuffer(frame.planes[0], np.uint8)
-                luma = float(plane.reshape(-1, frame.planes[0].line_size)[:, : frame.width].mean())
-                pictures.append(Picture(time_s, frame.width, frame.height, luma, bool(frame.key_frame)))
+                gray = plane.reshape(-1, frame.planes[0].line_size)[:, : frame.width]
+                luma, number = float(gray.mean()), read_number(gray)
+                key = bool(frame.key_frame)
+                pictures.append(Picture(time_s, frame.width, frame.height, luma, key, number))
                 last_frame_s = float((frame.duration or 0) * frame.time_base)
             elif isinstance(frame, av.AudioFrame):
-                seen.sample_rate = frame.sample_rate
                 seen.channels = len(frame.layout.channels)
                 samples = frame.to_ndarray().astype(np.float32)
                 if not frame.format.is_planar:
                     samples = samples.reshape(-1, seen.channels).T
-                chunks.append((time_s, np.abs(samples).max(axis=0)))
-    firsts = [p.time_s for p in pictures] + [time for time, _ in chunks[:1]]
+                sound = sound or _Sound(frame.sample_rate, time_s, time_s)
+                sound.hear(time_s, np.abs(samples).max(axis=0))
+    firsts = [p.time_s for p in pictures] + ([sound.start_s] if sound else [])
     if origin_s is None:
         origin_s = min(firsts, default=0.0) if container == "mpegts" else 0.0
     seen.origin_s = origin_s
-    origin = seen.origin_s
     pictures.sort(key=lambda p: p.time_s)
-    seen.pictures = [Picture(p.time_s - origin, p.width, p.height, p.luma, p.key) for p in pictures]
+    seen.pictures = [replace(p, time_s=p.time_s - origin_s) for p in pictures]
     if pictures:
         seen.video_s = seen.pictures[0].time_s, seen.pictures[-1].time_s
         seen.duration_s = seen.video_s[1] + last_frame_s
         seen.flashes_s = _flashes(seen.pictures)
-    if chunks:
-        _listen(seen, [(time - origin, samples) for time, samples in chunks])
-        assert seen.audio_s is not None
+    if sound:
+        seen.sample_rate = sound.rate
+        seen.beeps_s = [at - origin_s for at in sound.beeps_s]
+        seen.audio_gaps_s = [(at - origin_s, length) for at, length in sound.gaps_s]
+        seen.audio_s = sound.start_s - origin_s, sound.end_s - origin_s
         seen.duration_s = max(seen.duration_s, seen.audio_s[1])
     seen.av_offsets_s = [
         beep - flash
         for beep in seen.beeps_s
-        for flash in [_nearest(seen.flashes_s, beep)]
+        for flash in [nearest(seen.flashes_s, beep)]
         if flash is not None
     ]
     return seen
@@ -161,24 +167,30 @@ def _flashes(pictures: list[Picture]) -> list[float]:
     return flashes
 
 
-def _listen(seen: Measured, chunks: list[tuple[float, npt.NDArray[np.float32]]]) -> None:
-    """Beeps, gaps and extent of the sound. A gap counts as quiet."""
-    rate = seen.sample_rate
-    expected = chunks[0][0]
-    loud_s = -1e9
-    for time_s, samples in chunks:
-        if abs(time_s - expected) > 0.002:
-            seen.audio_gaps_s.append((expected, time_s - expected))
-        for index in np.flatnonzero(samples > LOUD):
-            at = time_s + float(index) / rate
-            if at - loud_s > QUIET_S:
-                seen.beeps_s.append(at)
-            loud_s = at
-        expected = time_s + samples.shape[0] / rate
-    seen.audio_s = chunks[0][0], expected
+@dataclass
+class _Sound:
+    """Beeps, gaps and extent of the sound heard so far. A gap counts as quiet."""
+
+    rate: int
+    start_s: float
+    end_s: float
+    beeps_s: list[float] = field(default_factory=list)
+    gaps_s: list[tuple[float, float]] = field(default_factory=list)
+    loud_s: float = -1e9
+
+    def hear(self, time_s: float, samples: npt.NDArray[np.float32]) -> None:
+        if abs(time_s - self.end_s) > 0.002:
+            self.gaps_s.append((self.end_s, time_s - self.end_s))
+        self.end_s = time_s + samples.shape[0] / self.rate
+        loud = time_s + np.flatnonzero(samples > LOUD) / self.rate
+        if loud.size:
+            begins = np.diff(loud, prepend=self.loud_s) > QUIET_S
+            self.beeps_s += [float(at) for at in loud[begins]]
+            self.loud_s = float(loud[-1])
 
 
-def _nearest(times: list[float], time: float, within: float = 0.4) -> float | None:
+def nearest(times: list[float], time: float, within: float = 0.4) -> float | None:
+    """Of rising times the one that is nearest, None where none is within that."""
     place = bisect_left(times, time)
     near = [t for t in times[max(0, place - 1) : place + 1] if abs(t - time) <= within]
     return min(near, key=lambda t: abs(t - time), default=None)
