@@ -263,7 +263,7 @@ class Note(_Message):
     task_id: str
     epoch: int
     kind: str  # gap_overrun, gap_disk, gap_poison, gap_network, gap_broken, broken, late, resync, disk_full,
-    # disk_ok, sync, error
+    # disk_ok, sync, torn, error
     text: str
     count: int = 1
 

@@ -35,12 +35,14 @@ import msgspec
 
 from roomtape.recording import faults
 from roomtape.recording.reserve import Reserve
+from roomtape.storage.spool import BROKEN
 
 KEY = 1  # packet flag: a decoder may start here
 DISCONTINUITY = 2  # packet flag: something is missing before this packet
 
 MAGIC = b"RTJRNL1\n"
 _RECORD = struct.Struct("<BII")  # type, length of the body, crc32c
+_START = struct.Struct("<BI")  # what the checksum covers of it
 _ENTRY = struct.Struct("<IBIqqq")  # stream, flags, size, pts, dts, duration
 _COUNT = struct.Struct("<II")  # packets, bytes of the checkpoint
 _HEAD, _BATCH, _CUT, _END = 1, 2, 3, 4
@@ -155,7 +157,6 @@ class Recovered:
     ended: bool = False  # the last record is END
     packets: int = 0  # still in the files; read them with Journal.window
     last_epoch: int = 0
-    truncated_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -163,10 +164,13 @@ class _Batch:
     """The packets of one batch as they lie in its file: decoded when a piece is made of them."""
 
     file: _File
-    offset: int  # of the first payload
+    offset: int  # of its record
+    length: int  # of the record's body
+    crc: int  # of the record
     size: int  # of all payloads
     table: bytes  # of `_ENTRY`
     spans: dict[int, tuple[int, int]]  # per stream: lowest and highest dts in its time base
+    left_out: set[tuple[str, int]] = field(default_factory=set)  # output and beginning of pieces without it
 
 
 @dataclass(slots=True, eq=False)
@@ -202,10 +206,8 @@ def _name(epoch: int, number: int) -> str:
     return f"{epoch}-{number}.j"
 
 
-def _record(kind: int, body: bytes) -> bytes:
-    start = struct.pack("<BI", kind, len(body))
-    crc = google_crc32c.extend(google_crc32c.value(start), body)
-    return start + struct.pack("<I", crc) + body
+def _crc(kind: int, body: bytes) -> int:
+    return int(google_crc32c.extend(google_crc32c.value(_START.pack(kind, len(body))), body))
 
 
 def _write_whole(fd: int, data: bytes, keep: int) -> None:
@@ -234,6 +236,8 @@ class Journal:
         self.directory = directory
         self.epoch = epoch
         self.recovered: Recovered | None = None
+        self.torn_bytes = 0  # cut off what earlier writers left: from a record that cannot be trusted on
+        self.untrusted_packets = 0  # in whole batches behind it, which were moved to `BROKEN`
         self.reserve: Reserve | None = None  # given up where a piece could not be closed without it
         self.on_write: Callable[[], None] = _nothing  # quick: called after each write that waits for a sync
         self.streams: dict[int, StreamHead] = {}
@@ -254,6 +258,8 @@ class Journal:
     @classmethod
     def open(cls, directory: Path, epoch: int) -> Journal:
         """Open the task's directory for `epoch`, recovering (and truncating) what earlier writers left.
+
+        `torn_bytes` and `untrusted_packets` tell what that took away.
 
         Raises ValueError if a later epoch has written there: this writer has been replaced.
         """
@@ -300,11 +306,12 @@ class Journal:
         if self._cut_since_batch:
             self._leave_file()
             self._cut_since_batch = False
-        file, offset = self._write(_BATCH, body)
+        crc = _crc(_BATCH, body)
+        file, offset = self._write(_BATCH, body, crc)
         self._ended = False
         self._state = state
         size = len(body) - _COUNT.size - len(table) - len(state)
-        self._note(_Batch(file, offset + _RECORD.size + _COUNT.size + len(table), size, table, spans))
+        self._note(_Batch(file, offset, len(body), crc, size, table, spans))
         faults.reach("after-journal-write")
 
     def cut(self, output: str, piece_no: int, at_ns: int, *, discontinuity: bool = False) -> None:
@@ -391,14 +398,15 @@ class Journal:
 
     def _write_from_reserve(self, kind: int, body: bytes) -> tuple[_File, int]:
         """As `_write`, for the small records without which a piece cannot be closed on a full disk."""
+        crc = _crc(kind, body)
         try:
-            return self._write(kind, body)
+            return self._write(kind, body, crc)
         except DiskFull:
             if self.reserve is None or not self.reserve.give():
                 raise
-            return self._write(kind, body)
+            return self._write(kind, body, crc)
 
-    def _write(self, kind: int, body: bytes) -> tuple[_File, int]:
+    def _write(self, kind: int, body: bytes, crc: int) -> tuple[_File, int]:
         """Append one record, in a new file if there is none in work. Returns file and the record's offset."""
         with self._lock:
             if self._fd is None:
@@ -406,7 +414,7 @@ class Journal:
             assert self._fd is not None
             file = self._files[-1]
             offset = file.length
-            record = _record(kind, body)
+            record = _RECORD.pack(kind, len(body), crc) + body
             _write_whole(self._fd, record, offset)
             file.length += len(record)
             self._unsynced.add(file.path)
@@ -425,7 +433,8 @@ class Journal:
             checkpoint=self.checkpoint,
             previous=None if last is None else (last.epoch, last.number, last.length),
         )
-        data = MAGIC + _record(_HEAD, msgspec.msgpack.encode(head))
+        body = msgspec.msgpack.encode(head)
+        data = MAGIC + _RECORD.pack(_HEAD, len(body), _crc(_HEAD, body)) + body
         path = self.directory / _name(self.epoch, number)
         try:
             fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -495,13 +504,13 @@ class Journal:
     def window(self, output: str, from_ns: int, to_ns: int | None) -> list[Packet]:
         """Packets of the output's streams with from_ns <= dts < to_ns (None: to the end), by (dts, stream).
 
-        Payloads are read from the files. Raises JournalBroken if one is shorter than it was or unreadable.
+        Payloads are read from the files. Raises JournalBroken where they are not what was written.
         """
         found: list[tuple[int, int, int, Packet]] = []
         dens, until_ns, packet = self._dens(output), FAR_NS if to_ns is None else to_ns, Packet._make
-        for batch, payloads in self._read(output, from_ns, to_ns):  # `_rows`, without its tuples
+        for table, payloads, _ in self._read(output, from_ns, to_ns):  # `_rows`, without its tuples
             at = 0
-            for stream, flags, size, pts, dts, length in _ENTRY.iter_unpack(batch.table):
+            for stream, flags, size, pts, dts, length in _ENTRY.iter_unpack(table):
                 end = at + size
                 if stream in dens and from_ns <= (dts_ns := dts * _NS // dens[stream]) < until_ns:
                     made = packet((stream, flags, pts, dts, length, payloads[at:end]))
@@ -515,8 +524,23 @@ class Journal:
 
         Raises JournalBroken as `window` does.
         """
-        read = self._read(output, from_ns, to_ns)
-        return [StoredBatch(batch.table, payloads, batch.spans.keys()) for batch, payloads in read]
+        return [StoredBatch._make(read) for read in self._read(output, from_ns, to_ns)]
+
+    def leave_out(self, output: str, from_ns: int, to_ns: int | None) -> int:
+        """From now on `window` is without the batches that cannot be read back.
+
+        Without the pictures, too, that refer to one of them: those up to the next key picture. Returns how
+        many packets that is.
+        """
+        before = len(self.entries(output, from_ns, to_ns))
+        with ExitStack() as opened:
+            read = self._reader(opened)
+            for batch in self._overlapping(output, from_ns, to_ns):
+                try:
+                    read(batch)
+                except JournalBroken:
+                    batch.left_out.add((output, from_ns))
+        return before - len(self.window(output, from_ns, to_ns))
 
     def _dens(self, output: str) -> dict[int, int]:
         streams = self.outputs[output].streams
@@ -548,24 +572,50 @@ class Journal:
                 yield dts_ns, stream, flags, pts, dts, length, at, at + size
             at += size
 
-    def _read(self, output: str, from_ns: int, to_ns: int | None) -> Iterator[tuple[_Batch, bytes]]:
-        """Each batch of `window` with all its payloads."""
+    def _read(
+        self, output: str, from_ns: int, to_ns: int | None
+    ) -> Iterator[tuple[bytes, bytes, Collection[int]]]:
+        """Table, payloads and streams of each batch of `window`, those apart that were left out."""
+        without: set[int] = set()  # picture streams that wait for a key picture
         with ExitStack() as opened:
-            fds: dict[Path, int] = {}
+            read = self._reader(opened)
             for batch in self._overlapping(output, from_ns, to_ns):
-                path = batch.file.path
-                try:
-                    if path not in fds:
-                        fds[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                        opened.callback(os.close, fds[path])
-                    payloads = os.pread(fds[path], batch.size, batch.offset)
-                except OSError as error:
-                    if error.errno not in (errno.ENOENT, errno.EIO):
-                        raise
-                    raise JournalBroken(f"{path.name}: {error.strerror}") from error
-                if len(payloads) != batch.size:
-                    raise JournalBroken(f"{path.name} ends before byte {batch.offset + batch.size}")
-                yield batch, payloads
+                if (output, from_ns) in batch.left_out:
+                    without |= {id for id in batch.spans if self.streams[id].kind == "video"}
+                    continue
+                table, payloads = batch.table, read(batch)
+                if without & batch.spans.keys():
+                    table, payloads = _from_key(table, payloads, without)
+                yield table, payloads, batch.spans.keys()
+
+    def _reader(self, opened: ExitStack) -> Callable[[_Batch], bytes]:
+        """Reads the payloads of a batch; files stay open as long as `opened`.
+
+        Raises JournalBroken where the file does not hold the record that was written: a medium may forget
+        what it has taken, and the checksum is the only one to see it.
+        """
+        fds: dict[Path, int] = {}
+
+        def read(batch: _Batch) -> bytes:
+            path = batch.file.path
+            length = _RECORD.size + batch.length
+            try:
+                if path not in fds:
+                    fds[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                    opened.callback(os.close, fds[path])
+                record = os.pread(fds[path], length, batch.offset)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.EIO):
+                    raise
+                raise JournalBroken(f"{path.name}: {error.strerror}") from error
+            if len(record) != length:
+                raise JournalBroken(f"{path.name} ends before byte {batch.offset + length}")
+            if _crc(_BATCH, record[_RECORD.size :]) != batch.crc:
+                raise JournalBroken(f"{path.name}: other bytes than were written, from byte {batch.offset}")
+            first = _RECORD.size + _COUNT.size + len(batch.table)
+            return record[first : first + batch.size]
+
+        return read
 
     def forget(self, covered_until_ns: dict[str, int]) -> list[Path]:
         """Delete whole files of which each packet is before `covered_until_ns` in every output it is in.
@@ -642,7 +692,8 @@ class Journal:
         torn = False
         for (epoch, number), path in found:
             if torn:  # what follows a tear is not trusted, even if it is valid
-                recovered.truncated_bytes += path.stat().st_size
+                data = path.read_bytes()
+                self._mistrust(path, data, _packets_in(data, len(MAGIC)), len(data))
                 path.unlink()
             else:
                 torn = not self._read_file(_File(path, epoch, number), recovered)
@@ -668,7 +719,7 @@ class Journal:
                         raise _Torn(0)
                     recovered.ended = False
                 elif kind == _BATCH:
-                    self._take_batch(file, offset + _RECORD.size, body)
+                    self._take_batch(file, offset, body, _RECORD.unpack_from(data, offset)[2])
                     recovered.ended = False
                 elif kind == _CUT:
                     _put_cut(self.cuts, msgspec.msgpack.decode(body, type=Cut))
@@ -678,7 +729,7 @@ class Journal:
                 end = offset + _RECORD.size + len(body)
         except _Torn:
             whole = False
-            recovered.truncated_bytes += len(data) - end
+            self._mistrust(file.path, data, _packets_behind(data, end), len(data) - end)
         if end == 0:
             file.path.unlink()
             return whole
@@ -694,6 +745,19 @@ class Journal:
         self._unsynced.add(file.path)  # its writer may have died before it could sync
         return whole
 
+    def _mistrust(self, path: Path, data: bytes, packets: int, torn_bytes: int) -> None:
+        """Count what is cut off a file, and keep the file for an operator if whole batches are in that.
+
+        A write that the power cut short has none behind it; a medium that forgot a byte has.
+        """
+        self.torn_bytes += torn_bytes
+        self.untrusted_packets += packets
+        if packets:
+            aside = self.directory / BROKEN
+            with suppress(OSError):
+                aside.mkdir(exist_ok=True)
+                (aside / path.name).write_bytes(data)
+
     def _take_head(self, body: bytes) -> bool:
         """Take a file's HEAD; False if the file before it is shorter than it was when this one began."""
         head = msgspec.msgpack.decode(body, type=_FileHead)
@@ -708,14 +772,28 @@ class Journal:
         self._state = msgspec.json.encode(head.checkpoint)
         return True
 
-    def _take_batch(self, file: _File, start: int, body: bytes) -> None:
+    def _take_batch(self, file: _File, offset: int, body: bytes, crc: int) -> None:
         count, state_size = _COUNT.unpack_from(body)
-        offset = _COUNT.size + count * _ENTRY.size
-        table = body[_COUNT.size : offset]
+        end = _COUNT.size + count * _ENTRY.size
+        table = body[_COUNT.size : end]
         spans = _spans((stream, dts) for stream, _, _, _, dts, _ in _ENTRY.iter_unpack(table))
-        size = len(body) - offset - state_size
-        self._note(_Batch(file, start + offset, size, table, spans))
+        size = len(body) - end - state_size
+        self._note(_Batch(file, offset, len(body), crc, size, table, spans))
         self._state = body[len(body) - state_size :]
+
+
+def _from_key(table: bytes, payloads: bytes, without: set[int]) -> tuple[bytes, bytes]:
+    """A batch without the packets of streams that wait for a key picture; one that has it waits no more."""
+    rows, kept, at = [], [], 0
+    for row in _ENTRY.iter_unpack(table):
+        stream, flags, size = row[:3]
+        if flags & KEY:
+            without.discard(stream)
+        if stream not in without:
+            rows.append(_ENTRY.pack(*row))
+            kept.append(payloads[at : at + size])
+        at += size
+    return b"".join(rows), b"".join(kept)
 
 
 class _Torn(Exception):
@@ -733,8 +811,7 @@ def _records(data: bytes) -> Iterator[tuple[int, int, bytes]]:
             raise _Torn(offset)
         kind, length, crc = _RECORD.unpack_from(data, offset)
         body = data[offset + _RECORD.size : offset + _RECORD.size + length]
-        start = data[offset : offset + 5]
-        if len(body) != length or google_crc32c.extend(google_crc32c.value(start), body) != crc:
+        if len(body) != length or _crc(kind, body) != crc:
             raise _Torn(offset)
         if (kind == _HEAD) != first or kind not in (_HEAD, _BATCH, _CUT, _END):
             raise _Torn(offset)
@@ -743,6 +820,29 @@ def _records(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         offset += _RECORD.size + length
     if first:
         raise _Torn(offset)
+
+
+def _packets_behind(data: bytes, offset: int) -> int:
+    """Packets in whole batches behind the record at `offset`, which is not to be trusted itself."""
+    offset = max(offset, len(MAGIC))
+    if offset + _RECORD.size > len(data):
+        return 0
+    return _packets_in(data, offset + _RECORD.size + _RECORD.unpack_from(data, offset)[1])
+
+
+def _packets_in(data: bytes, offset: int) -> int:
+    """Packets in the whole records from `offset` on."""
+    count = 0
+    while offset + _RECORD.size <= len(data):
+        kind, length, crc = _RECORD.unpack_from(data, offset)
+        offset += _RECORD.size
+        body = data[offset : offset + length]
+        if len(body) != length or _crc(kind, body) != crc:
+            break
+        if kind == _BATCH:
+            count += int(_COUNT.unpack_from(body)[0])
+        offset += length
+    return count
 
 
 def _put_cut(cuts: dict[str, list[Cut]], cut: Cut) -> None:

@@ -125,20 +125,27 @@ class Piecework:
     ) -> MadePiece | None:
         """What can be had of a piece that stays broken; its part of the journal is kept aside for good.
 
-        One that holds what was meant, and that only FFmpeg reads otherwise, is a piece: most others are never
-        shown to FFmpeg. Any other is left out. Raises OSError.
+        It is made without the batches that the journal does not hold any more as they were written. One that
+        holds what was meant, and that only FFmpeg reads otherwise, is a piece: most others are never shown to
+        FFmpeg. Any other is left out whole. Raises OSError.
         """
         desk = self._desk
         what = f"piece {due.piece_no}, {outlet.type} of {outlet.user}"
         kept = set_aside(desk.journal, outlet.key, due.from_ns, due.to_ns, desk.place.spool)
+        whole = len(desk.journal.entries(outlet.key, due.from_ns, due.to_ns))
         try:
+            lost = desk.journal.leave_out(outlet.key, due.from_ns, due.to_ns)
             made = self._made(outlet, due, discontinuity=discontinuity, demux=False)
         except (PieceBroken, JournalBroken, ValueError):
-            lost = len(desk.journal.entries(outlet.key, due.from_ns, due.to_ns))
+            made = None
+        if made is None:
             self._leave_out(outlet)
-            desk.note("gap_broken", f"{what} is left out, its journal is in {kept}: {error}", max(1, lost))
-            return None
-        desk.note("broken", f"{what} is kept as it is, its journal also in {kept}: {error}")
+            desk.note("gap_broken", f"{what} is left out, its journal is in {kept}: {error}", max(1, whole))
+        elif lost:
+            text = f"{lost} packets of {what} cannot be read back, what is left of them is in {kept}: {error}"
+            desk.note("gap_broken", text, lost)
+        else:
+            desk.note("broken", f"{what} is kept as it is, its journal also in {kept}: {error}")
         return made
 
     def _leave_out(self, outlet: Outlet) -> None:

@@ -67,6 +67,7 @@ class Recorder:
         desk.pieces.mkdir(parents=True, exist_ok=True)
         remove_leftovers(desk.pieces)
         desk.suspects = Suspects(desk.place.spool, desk.place.boot_id)
+        recovery.tell_damage(desk)
         ended = recovery.take_up(desk, self._lineup, self._pieces)
         broken_off = recovery.is_broken_off(desk, ended)
         over = ended == STOPPED or (desk.stop_at is not None and broken_off)

@@ -11,6 +11,7 @@ from roomtape.recording.lineup import Lineup
 from roomtape.recording.outlet import Outlet
 from roomtape.recording.piecework import Piecework
 from roomtape.recording.strand import Strand
+from roomtape.storage.spool import BROKEN
 
 
 def take_up(desk: Desk, lineup: Lineup, pieces: Piecework) -> str:
@@ -41,6 +42,19 @@ def take_up(desk: Desk, lineup: Lineup, pieces: Piecework) -> str:
     if same_boot:
         desk.done = checkpoint.done
     return checkpoint.ended if recovered.ended else ""
+
+
+def tell_damage(desk: Desk) -> None:
+    """Say what the journal had to give up to be one that can be trusted."""
+    journal = desk.journal
+    if journal.untrusted_packets:
+        text = (
+            f"the journal is damaged: {journal.untrusted_packets} packets behind the damage are not trusted,"
+            f" its files are in {desk.place.spool.name}/{BROKEN}"
+        )
+        desk.note("gap_broken", text, journal.untrusted_packets)
+    elif journal.torn_bytes:
+        desk.note("torn", f"{journal.torn_bytes} bytes at the journal's end were not written whole")
 
 
 def is_broken_off(desk: Desk, ended: str) -> bool:

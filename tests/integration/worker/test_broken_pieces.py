@@ -13,17 +13,17 @@ import pytest
 from roomtape.control import counters
 from roomtape.control import messages as say
 from roomtape.media import ts
-from roomtape.media.frames import NS
 from roomtape.recording import pieces as pieces_module
 from roomtape.recording.journal import Journal, Packet, StreamHead
 from roomtape.recording.piecework import MOST_TRIES
 from roomtape.storage.spool import BROKEN, Spool
 from tests.support.inline import Inline
-from tests.support.recordings import TASK
+from tests.support.recordings import TASK, strip_aud
 from tests.support.signals import h264_flashes, opus_beeps
 
 LONG_S = 20
 PIECE_S = 4
+SOUND_TICKS = 1920  # of 90 kHz, per AAC frame of 48 kHz
 
 
 def numbers(it: Inline, kind: str, user: str = "amy") -> list[int]:
@@ -76,29 +76,129 @@ def packer_that_moves_a_picture(monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         yield
 
 
-def test_a_piece_whose_journal_is_gone_is_left_out_and_the_rest_goes_on(
+def test_a_journal_that_is_gone_costs_the_batches_in_it_and_the_rest_goes_on(
     inline: Callable[..., Inline],
 ) -> None:
-    """The second piece, and the third, of which that file held the beginning."""
+    """Most of the second piece, and the beginning of the third."""
     it = begun(inline)
     it.until(PIECE_S + 3)  # the first pieces are committed, the second ones open
     assert (numbers(it, "video"), numbers(it, "audio")) == ([0], [0])
-    (it.recorder.journal.directory / max(os.listdir(it.directory / "spool"), key=_number)).unlink()
+    newest(it).unlink()
     it.until(LONG_S)
     it.stop()
+    assert_only_told_packets_are_missing(it)
+    assert all("No such file" in note.text for note in it.notes("gap_broken"))
+    assert "broken" in counters.LOST
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
+def test_a_bit_that_turned_over_in_the_journal_costs_its_batch(
+    inline: Callable[..., Inline], part: float
+) -> None:
+    it = begun(inline)
+    it.until(PIECE_S + 3)
+    path = newest(it)
+    turn_a_bit(path, round(path.stat().st_size * part))
+    it.until(LONG_S)
+    it.stop()
+    assert_only_told_packets_are_missing(it)
+    lost = it.notes("gap_broken")
+    assert all("other bytes than were written" in note.text for note in lost)
+    assert sum(note.count for note in lost) < 60  # the batch, and pictures up to the next key picture
+    assert path.parent / BROKEN / path.name in aside(it)
+
+
+@pytest.mark.parametrize("reboots", [False, True])
+def test_a_successor_that_finds_the_journal_damaged_says_so_and_goes_on(
+    inline: Callable[..., Inline], reboots: bool
+) -> None:
+    """It does not trust what is behind the damage, which is kept for an operator."""
+    it = begun(inline)
+    it.until(PIECE_S + 3)
+    path = newest(it)
+    turn_a_bit(path, path.stat().st_size // 2)
+    damaged = path.read_bytes()
+    it.die()
+    if reboots:
+        it.reboot()
+    it.start(new_stretch=reboots)
+    (told,) = it.notes("gap_broken")
+    assert "packets behind the damage are not trusted" in told.text
+    assert 30 < told.count < 60 * (3 + 1)
+    assert (path.parent / BROKEN / path.name).read_bytes() == damaged
+    assert it.notes("torn") == []
+    it.until(LONG_S)
+    it.stop()
+    assert it.recorder.done
+    assert it.measured("amy", "main", "video").warnings == []
+    for kind in ("video", "audio"):
+        assert numbers(it, kind) == list(range(len(numbers(it, kind))))
+    assert len(it.notes("gap_broken")) == 1
+
+
+def test_a_last_write_that_the_power_cut_short_is_told_and_kept_by_nobody(
+    inline: Callable[..., Inline],
+) -> None:
+    it = begun(inline)
+    it.until(3)
+    path = newest(it)
+    it.die()
+    os.truncate(path, path.stat().st_size - 10)
+    it.reboot()
+    it.start(new_stretch=True)
+    assert len(it.notes("torn")) == 1
+    assert it.notes("gap_broken") == []
+    assert aside(it) == []
+
+
+@pytest.mark.parametrize("merged", [0, 1])
+def test_of_a_batch_that_holds_a_whole_piece_nothing_is_made(
+    inline: Callable[..., Inline], merged: int
+) -> None:
+    """No packet of the second piece can be read back: the third one takes its number."""
+    it = begun(inline, av_merge=merged)
+    it.until(PIECE_S + 1)
+    it.until(2 * PIECE_S + 0.9, step_s=PIECE_S - 0.1)
+    path = newest(it)
+    turn_a_bit(path, path.stat().st_size // 2)
+    it.until(LONG_S)
+    it.stop()
+    assert it.recorder.done
+    assert it.notes("gap_broken")
+    for kind in ["audiovideo"] if merged else ["video", "audio"]:
+        made = it.of("amy", "main", kind)
+        assert [piece.piece_no for piece in made] == list(range(len(made)))
+
+
+def assert_only_told_packets_are_missing(it: Inline) -> None:
+    """Every piece is there, whole but for packets that were told of, and what it holds was sent."""
+    sent = {(frame.pts, frame.data) for frame in h264_flashes(LONG_S)}
     for kind in ("video", "audio"):
         made = it.of("amy", "main", kind)
-        assert [piece.piece_no for piece in made] == [0, 1, 2], "a playlist goes by numbers without a hole"
-        assert [piece.discontinuity for piece in made] == [False, True, False]
-        assert made[1].start_ns - made[0].end_ns > 5 * NS
-        assert made[2].start_ns == made[1].end_ns
-        assert it.elementary_of(made[1])
-    left_out = it.notes("gap_broken")
-    assert len(left_out) == 4
-    assert len(it.notes("broken")) == len(left_out) * (MOST_TRIES - 1)
-    assert all(note.count > 30 for note in left_out)
-    assert "No such file" in left_out[0].text
-    assert "broken" in counters.LOST
+        assert [piece.piece_no for piece in made] == list(range(LONG_S // PIECE_S))
+        assert not any(piece.discontinuity for piece in made)
+        assert all(after.start_ns == before.end_ns for before, after in pairwise(made))
+        assert it.measured("amy", "main", kind).warnings == [], "what refers to a lost picture is left out"
+    found = it.elementary("amy", "main", "video").pictures
+    assert {(pts, strip_aud(data)) for pts, _, data in found} <= sent
+    sounds = it.elementary("amy", "main", "audio").sounds
+    frames = (sounds[-1] - sounds[0]) // SOUND_TICKS + 1
+    told = it.notes("gap_broken")
+    for kind, lost in (("video", len(sent) - len(found)), ("audio", frames - len(sounds))):
+        assert sum(note.count for note in told if f", {kind} of" in note.text) == lost
+    assert told
+    assert len(it.notes("broken")) == len(told) * (MOST_TRIES - 1)
+    assert it.recorder.done
+
+
+def newest(it: Inline) -> Path:
+    return it.recorder.journal.directory / max(os.listdir(it.directory / "spool"), key=_number)
+
+
+def turn_a_bit(path: Path, at: int) -> None:
+    with path.open("r+b", buffering=0) as file:
+        (byte,) = os.pread(file.fileno(), 1, at)
+        os.pwrite(file.fileno(), bytes([byte ^ 0x10]), at)
 
 
 def test_a_piece_the_disk_will_not_keep_is_left_out_and_its_journal_kept(

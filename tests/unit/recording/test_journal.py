@@ -18,6 +18,7 @@ from roomtape.recording.journal import (
     SYNC_TOGETHER,
     DiskFull,
     Journal,
+    JournalBroken,
     OutputHead,
     Packet,
     StreamHead,
@@ -25,6 +26,7 @@ from roomtape.recording.journal import (
     sync_together,
     ticks_to_ns,
 )
+from roomtape.storage.spool import BROKEN
 
 SECOND = 1_000_000_000
 SOUND = StreamHead(id=1, user="amy", media="main", kind="audio", codec="aac", time_base_den=48_000)
@@ -189,6 +191,29 @@ def test_what_follows_a_bad_record_is_not_trusted_even_if_it_is_valid(tmp_path: 
     assert after.checkpoint == {"g": 1}
     assert after.window(SOUND_ONLY.key, 0, None) == [sound(0)]
     assert not second.exists()
+    assert after.untrusted_packets == 1
+    assert [path.name for path in (tmp_path / BROKEN).iterdir()] == [second.name]
+
+
+@pytest.mark.parametrize("at", [b"p0", b"s1", b"g"])
+def test_a_byte_that_is_not_what_was_written_is_never_read_back(tmp_path: Path, at: bytes) -> None:
+    """In a payload of this output or of another, or in a checkpoint."""
+    journal = declared(tmp_path)
+    journal.append([sound(0), picture(0)], {"g": 1})
+    journal.append([sound(1), picture(1)], {"g": 2})
+    (path,) = tmp_path.glob("*.j")
+    data = bytearray(path.read_bytes())
+    data[data.rindex(at)] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(JournalBroken, match="other bytes than were written"):
+        journal.window(SOUND_ONLY.key, 0, None)
+    with pytest.raises(JournalBroken):
+        journal.batches(SOUND_ONLY.key, 0, None)
+    assert journal.leave_out(SOUND_ONLY.key, 0, None) == 1
+    left = journal.window(SOUND_ONLY.key, 0, None)
+    assert left == [sound(1 if at == b"p0" else 0)]
+    with pytest.raises(JournalBroken):
+        journal.window(SOUND_ONLY.key, -1, None)  # another piece is told of for itself
 
 
 def test_a_file_that_lost_whole_records_is_known_by_the_one_after_it(tmp_path: Path) -> None:
