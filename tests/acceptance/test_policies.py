@@ -75,14 +75,14 @@ class SubUser:
     def detach(self, name: str) -> None:
         self.command("policy", "detach", self.uin, name)
 
-    def call(self, action: str, app: int | None = None) -> str:
+    def call(self, action: str, app: int | None = None, task: str = "nobody") -> str:
         """The code the official SDK raises."""
         http = HttpProfile(protocol="http", endpoint=self.stack.dev["http_url"].split("://", 1)[1])
         made = credential.Credential(self.key["secret_id"], self.key["secret_key"], self.key.get("token"))
         client = trtc_client.TrtcClient(made, "ap-singapore", ClientProfile(httpProfile=http))
         request = getattr(models, f"{action}Request")()
         members: dict[str, Any] = {"SdkAppId": self.stack.sdk_app_id if app is None else app}
-        members |= DAY if action == USAGE else {"TaskId": "nobody"}
+        members |= DAY if action == USAGE else {"TaskId": task}
         request.from_json_string(json.dumps(members))
         try:
             getattr(client, action)(request)
@@ -204,6 +204,40 @@ def test_a_temporary_key_needs_its_token(sub_user: Callable[..., SubUser], stack
     assert user.call(DESCRIBE) == "AuthFailure.SecretIdNotFound"
     user.command("key", "disable", user.key["secret_id"], "--undo")
     assert user.call(DESCRIBE) == "passed"
+
+
+def test_a_key_is_followed_by_another(sub_user: Callable[..., SubUser], stack: Stack) -> None:
+    user = sub_user()
+    user.attach("QcloudTRTCFullAccess")
+    former = user.key
+    user.key = user.json("key", "rotate", former["secret_id"])
+    assert user.call(DESCRIBE) == "passed"
+    user.detach("QcloudTRTCFullAccess")
+    assert user.call(DESCRIBE) == DENIED, "it is of the same account"
+    user.attach("QcloudTRTCFullAccess")
+    following, user.key = user.key, former
+    assert user.call(DESCRIBE) == "passed", "both are good"
+    user.command("key", "disable", former["secret_id"])
+    assert user.call(DESCRIBE) == "AuthFailure.SecretIdNotFound"
+    user.key = following
+    assert user.call(DESCRIBE) == "passed"
+
+
+def test_another_account_sees_nothing_of_the_first(sub_user: Callable[..., SubUser], stack: Stack) -> None:
+    """A task of the first account's application is as good as none; an application is not the other's."""
+    user = sub_user()
+    other = user.json("policy", "account", "--name", "other")["uin"]
+    theirs = user.json("app", "create", "--uin", str(other))["sdk_app_id"]
+    user.key = user.json("key", "create", "--uin", str(other))
+    task = stack.create_recording("first_account")
+    assert user.call(DESCRIBE, theirs) == "passed", "without a policy: it is a root account"
+    assert user.call(DESCRIBE) == user.call(DESCRIBE, 1499999999) == "InvalidParameter.SdkAppId"
+    assert user.call(DESCRIBE, theirs, task=task) == user.call(DESCRIBE, theirs)
+    assert user.call(DELETE, theirs, task=task) == "passed"
+    assert stack.describe(task)["Status"] == "Idle"
+    user.key = {"secret_id": stack.dev["secret_id"], "secret_key": stack.dev["secret_key"]}
+    assert user.call(DESCRIBE, theirs) == "InvalidParameter.SdkAppId"
+    stack.delete(task)
 
 
 def test_an_account_is_blocked_at_once(sub_user: Callable[..., SubUser], stack: Stack) -> None:

@@ -50,6 +50,10 @@ class UnknownKey(DomainError):
     """No API key has this SecretId."""
 
 
+class TemporaryKey(DomainError):
+    """A temporary key ends by itself and has no successor."""
+
+
 class UnknownAccount(DomainError):
     """No account has this uin."""
 

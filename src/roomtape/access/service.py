@@ -25,6 +25,7 @@ from roomtape.access import tickets, usersig
 from roomtape.access.errors import (
     AlreadyThere,
     BadUserSig,
+    TemporaryKey,
     TicketRefused,
     UnknownAccount,
     UnknownApp,
@@ -448,7 +449,7 @@ class Access:
         await self._change_app(sdk_app_id, disabled_ms=self._clock.now_ms() if disabled else None)
 
     async def add_app_key(self, sdk_app_id: int, key: str | None = None) -> Secret:
-        """Add a key for UserSigs beside the present ones: the first half of a rotation."""
+        """Add a key for UserSigs beside the present ones: the first half of a rotation. Raises UnknownApp."""
         await self._require_app(sdk_app_id)
         secret = Secret(key or random_source.token_hex(32))
         async with self._db.write() as conn:
@@ -457,7 +458,8 @@ class Access:
         return secret
 
     async def retire_old_app_keys(self, sdk_app_id: int) -> int:
-        """Stop accepting all UserSig keys but the newest; returns how many were retired."""
+        """Stop accepting all UserSig keys but the newest; how many were retired. Raises UnknownApp."""
+        await self._require_app(sdk_app_id)
         async with self._db.write() as conn:
             newest = sa.select(sa.func.max(app_keys.c.id)).where(app_keys.c.sdk_app_id == sdk_app_id)
             done = await conn.execute(
@@ -583,11 +585,17 @@ class Access:
     async def rotate_key(self, secret_id: str) -> NewKey:
         """Make a second key with the same account, applications and addresses.
 
-        The old one stays valid until `disable_key`, so that callers can change over. Raises UnknownKey.
+        The old one stays valid until `disable_key`, so that callers can change over.
+
+        Raises:
+            UnknownKey
+            TemporaryKey: it ends by itself, and is followed by one made anew.
         """
         old = await self._load_key(secret_id)
         if old is None:
             raise UnknownKey(f"There is no key {secret_id}.")
+        if old.token is not None:
+            raise TemporaryKey(f"Key {secret_id} is temporary; make another one.")
         return await self.create_key(
             old.account.uin,
             old.name,

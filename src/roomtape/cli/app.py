@@ -23,11 +23,12 @@ def create(
     name: Annotated[str, typer.Option(help="What people call it.")] = "",
     sdk_app_id: Annotated[int | None, typer.Option(help="Its number; default: the next free one.")] = None,
     key: Annotated[str | None, typer.Option(help="The key for UserSigs; default: a new one.")] = None,
+    uin: Annotated[int | None, typer.Option(help="Its root account; default: the first one.")] = None,
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Make an application. Its key for UserSigs is shown now and never again."""
-    show(Admin(data_dir).post("/apps", name=name, sdk_app_id=sdk_app_id, key=key), as_json)
+    show(Admin(data_dir).post("/apps", name=name, sdk_app_id=sdk_app_id, key=key, uin=uin), as_json)
 
 
 @command.command("list")
@@ -40,6 +41,28 @@ def list_apps(data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) 
 def show_app(sdk_app_id: SdkAppId, data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) -> None:
     """Show one application."""
     show(Admin(data_dir).get(f"/apps/{sdk_app_id}"), as_json)
+
+
+@command.command("add-key")
+def add_key(
+    sdk_app_id: SdkAppId,
+    key: Annotated[str | None, typer.Option(help="The key for UserSigs; default: a new one.")] = None,
+    data_dir: place.DataDir = place.DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Take UserSigs of one more key, shown now and never again; those of the former keys stay good.
+
+    `usersig` issues with the new one from now on. When nobody uses a former key any more: `app retire-keys`.
+    """
+    show(Admin(data_dir).post(f"/apps/{sdk_app_id}/keys", key=key), as_json)
+
+
+@command.command("retire-keys")
+def retire_keys(
+    sdk_app_id: SdkAppId, data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False
+) -> None:
+    """Refuse UserSigs of all keys of an application but the newest, from now on."""
+    show(Admin(data_dir).post(f"/apps/{sdk_app_id}/keys/retire"), as_json)
 
 
 @command.command("set")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import sys
 from typing import Annotated
 
 import typer
@@ -10,7 +12,9 @@ from roomtape.cli import place
 from roomtape.cli.client import Admin
 from roomtape.cli.say import AsJson, show
 
-command = typer.Typer(help="API keys: create, list, bind to addresses, disable.", no_args_is_help=True)
+command = typer.Typer(
+    help="API keys: create, import, list, bind to addresses, rotate, disable.", no_args_is_help=True
+)
 
 Allow = Annotated[
     list[str] | None, typer.Option(metavar="NET", help="A network it may be used from; may be repeated.")
@@ -49,6 +53,30 @@ def create(
     show(made, as_json)
 
 
+@command.command("import")
+def import_key(
+    secret_id: Annotated[str, typer.Argument(metavar="SECRETID")],
+    name: Annotated[str, typer.Option(help="What it is for.")] = "",
+    uin: Annotated[int | None, typer.Option(help="Its account; default: the first one.")] = None,
+    app: Annotated[
+        list[int] | None, typer.Option(help="An application it is limited to; may be repeated.")
+    ] = None,
+    data_dir: place.DataDir = place.DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Take over a key that was made elsewhere. Its SecretKey is read from standard input, or asked for."""
+    secret_key = getpass.getpass("SecretKey: ") if sys.stdin.isatty() else sys.stdin.readline()
+    made = Admin(data_dir).post(
+        "/keys/import",
+        secret_id=secret_id,
+        secret_key=secret_key.strip(),
+        name=name,
+        uin=uin,
+        sdk_app_ids=app or None,
+    )
+    show(made, as_json)
+
+
 @command.command("list")
 def list_keys(data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False) -> None:
     """List the keys, without what is secret."""
@@ -67,6 +95,25 @@ def addresses(
     """Say where a key may be used from. It replaces what was said before; with neither option, everywhere."""
     change = {"allow": allow or [], "deny": deny or []}
     show(Admin(data_dir).patch(f"/keys/{secret_id}", **change), as_json)
+
+
+@command.command("rotate")
+def rotate(
+    secret_id: Annotated[
+        str | None, typer.Argument(metavar="[SECRETID]", help="Without one: the master key.")
+    ] = None,
+    data_dir: place.DataDir = place.DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Make a second key like this one: of the same account, bound to the same applications and addresses.
+
+    Both are good until the former is disabled, so that callers can change over one by one. Its SecretKey is
+    shown now and never again. Without a SECRETID it is the master key: as `key rotate-master`.
+    """
+    if secret_id is None:
+        rotate_master(data_dir, as_json)
+    else:
+        show(Admin(data_dir).post(f"/keys/{secret_id}/rotate"), as_json)
 
 
 @command.command("rotate-master")

@@ -12,9 +12,23 @@ from roomtape.cli import place
 from roomtape.cli.client import Admin
 from roomtape.cli.say import AsJson, Failure, show
 
-command = typer.Typer(help="Sub-users: what their keys may do.", no_args_is_help=True)
+command = typer.Typer(help="Accounts and their sub-users: what their keys may do.", no_args_is_help=True)
 
 Uin = Annotated[int, typer.Argument(metavar="UIN", help="The account's number.")]
+
+
+@command.command("account")
+def account(
+    name: Annotated[str, typer.Option(help="Whose it is.")] = "",
+    uin: Annotated[int | None, typer.Option(help="Its number; default: the next free one.")] = None,
+    data_dir: place.DataDir = place.DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Make a root account. It may do everything with what it owns, and sees nothing of other accounts.
+
+    Then: `app create --uin` and `key create --uin`.
+    """
+    show(Admin(data_dir).post("/accounts", name=name, root=True, uin=uin), as_json)
 
 
 @command.command("user")

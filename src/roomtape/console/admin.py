@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from roomtape.access import service
 from roomtape.access.service import FIRST_UIN, Access, AddressRules, ApiKey, App
 from roomtape.access.tickets import Right
 from roomtape.callbacks.service import CallbackService
@@ -89,6 +90,20 @@ class NewKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     lifetime_s: Annotated[int, msgspec.Meta(ge=1)] | None = None  # of a temporary key, which has a token
 
 
+class ImportedKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A key that was made elsewhere, so that callers need no new one."""
+
+    secret_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z_-]{4,64}$")]
+    secret_key: Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,128}$")]
+    name: str = ""
+    uin: int | None = None
+    sdk_app_ids: list[int] | None = None
+
+
+class NewAppKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    key: Annotated[str, msgspec.Meta(min_length=1)] | None = None  # None: a new one
+
+
 class KeyChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What is left out stays as it is; `allow` and `deny` are given together."""
 
@@ -98,9 +113,11 @@ class KeyChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class NewUser(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A sub-user; without an owner, of the first account."""
+    """A root account, or a sub-user: without an owner, of the first account."""
 
     name: str = ""
+    root: bool = False
+    uin: int | None = None
     owner_uin: int | None = None
 
 
@@ -167,9 +184,13 @@ def routes(administration: Administration) -> list[Route]:
         route("/apps", "POST", create_app),
         route("/apps/{sdk_app_id:int}", "GET", show_app),
         route("/apps/{sdk_app_id:int}", "PATCH", change_app),
+        route("/apps/{sdk_app_id:int}/keys", "POST", add_app_key),
+        route("/apps/{sdk_app_id:int}/keys/retire", "POST", retire_app_keys),
         route("/keys", "GET", list_keys),
         route("/keys", "POST", create_key),
+        route("/keys/import", "POST", import_key),
         route("/keys/{secret_id}", "PATCH", change_key),
+        route("/keys/{secret_id}/rotate", "POST", rotate_key),
         route("/master-key", "POST", rotate_master_key),
         route("/accounts", "GET", list_accounts),
         route("/accounts", "POST", create_user),
@@ -277,6 +298,18 @@ async def _set_auto_record(admin: Administration, sdk_app_id: int, wanted: dict[
     await admin.auto_record(sdk_app_id, wanted or None)
 
 
+async def add_app_key(admin: Administration, request: Request) -> Any:
+    sdk_app_id = request.path_params["sdk_app_id"]
+    wanted = msgspec.json.decode(await request.body(), type=NewAppKey)
+    key = await admin.access.add_app_key(sdk_app_id, wanted.key)
+    return {"sdk_app_id": sdk_app_id, "app_secret_key": key.reveal()}
+
+
+async def retire_app_keys(admin: Administration, request: Request) -> Any:
+    sdk_app_id = request.path_params["sdk_app_id"]
+    return {"sdk_app_id": sdk_app_id, "retired": await admin.access.retire_old_app_keys(sdk_app_id)}
+
+
 async def list_keys(admin: Administration, request: Request) -> Any:
     return [_key(key) for key in await admin.access.keys()]
 
@@ -292,12 +325,32 @@ async def create_key(admin: Administration, request: Request) -> Any:
         addresses=rules if rules.allow or rules.deny else None,
         lifetime_s=wanted.lifetime_s,
     )
-    made = {
-        "secret_id": key.secret_id,
-        "secret_key": key.secret_key.reveal(),
-        "uin": uin,
-        "name": wanted.name,
-    }
+    return _made(key, uin, wanted.name)
+
+
+async def import_key(admin: Administration, request: Request) -> Any:
+    wanted = msgspec.json.decode(await request.body(), type=ImportedKey)
+    uin = wanted.uin or await _first_account(admin)
+    await admin.access.create_key(
+        uin,
+        wanted.name,
+        sdk_app_ids=wanted.sdk_app_ids,
+        secret_id=wanted.secret_id,
+        secret_key=wanted.secret_key,
+    )
+    return {"secret_id": wanted.secret_id, "uin": uin, "name": wanted.name}
+
+
+async def rotate_key(admin: Administration, request: Request) -> Any:
+    former = request.path_params["secret_id"]
+    key = await admin.access.rotate_key(former)
+    made = await admin.access.key(key.secret_id)
+    assert made is not None  # just committed
+    return {**_made(key, made.account.uin, made.name), "former": former}
+
+
+def _made(key: service.NewKey, uin: int, name: str) -> dict[str, Any]:
+    made = {"secret_id": key.secret_id, "secret_key": key.secret_key.reveal(), "uin": uin, "name": name}
     return made if key.token is None else {**made, "token": key.token.reveal()}
 
 
@@ -349,8 +402,9 @@ async def list_accounts(admin: Administration, request: Request) -> Any:
 
 async def create_user(admin: Administration, request: Request) -> Any:
     wanted = msgspec.json.decode(await request.body(), type=NewUser)
-    owner_uin = wanted.owner_uin or await _first_account(admin)
-    user = await admin.access.create_account(wanted.name, owner_uin=owner_uin)
+    first = await _first_account(admin)  # made before any other, so that it stays the first
+    owner_uin = None if wanted.root else wanted.owner_uin or first
+    user = await admin.access.create_account(wanted.name, uin=wanted.uin, owner_uin=owner_uin)
     return {"uin": user.uin, "owner_uin": owner_uin, "name": user.name}
 
 

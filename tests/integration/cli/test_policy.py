@@ -53,6 +53,24 @@ async def test_a_sub_user_is_made_given_rights_and_deprived_of_them(bench: Bench
     assert held.account.uin == user
 
 
+async def test_accounts_own_their_applications(bench: Bench) -> None:
+    first = await bench.json("app", "create")
+    other = await bench.json("policy", "account", "--name", "school", "--uin", "200000000001")
+    assert other == {"uin": 200000000001, "owner_uin": None, "name": "school"}
+    theirs = await bench.json("app", "create", "--uin", "200000000001")
+    user = await bench.json("policy", "user", "--owner", "200000000001")
+    owners = {row["sdk_app_id"]: row["uin"] for row in await bench.json("app", "list")}
+    assert owners == {theirs["sdk_app_id"]: 200000000001, first["sdk_app_id"]: owners[first["sdk_app_id"]]}
+    assert owners[first["sdk_app_id"]] not in (200000000001, user["uin"])
+    for line, says in (
+        (("app", "create", "--uin", "5"), "no root account 5"),
+        (("app", "create", "--uin", str(user["uin"])), "no root account"),
+        (("policy", "account", "--uin", "200000000001"), "is there already"),
+    ):
+        code, out, err = await bench.command(*line)
+        assert (code, out, says in err, err.count("\n")) == (1, "", True, 1)
+
+
 async def test_an_account_is_blocked_and_let_in_again(bench: Bench) -> None:
     user = (await bench.json("policy", "user"))["uin"]
     await bench.json("policy", "block", str(user))

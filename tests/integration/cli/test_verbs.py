@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 
 import pytest
 
 from roomtape.access.errors import BadUserSig
+from roomtape.access.usersig import verify
 from roomtape.cli import place
 from roomtape.cli.client import request
 from roomtape.cli.receiver import is_signed
@@ -80,6 +82,73 @@ async def test_a_key_shows_its_secret_once_and_can_be_disabled(bench: Bench) -> 
     key = await bench.access.key(made["secret_id"])
     assert key is not None
     assert not key.disabled
+
+
+async def test_a_key_gets_a_successor_like_it(bench: Bench) -> None:
+    old = await bench.json("key", "create", "--name", "ci", "--app", "7", "--allow", "10.0.0.0/8")
+    new = await bench.json("key", "rotate", old["secret_id"])
+    assert (new["former"], new["name"], new["uin"]) == (old["secret_id"], "ci", old["uin"])
+    assert {new["secret_id"], new["secret_key"]}.isdisjoint({old["secret_id"], old["secret_key"]})
+    rows = {row["secret_id"]: row for row in await bench.json("key", "list")}
+    for row in (rows[old["secret_id"]], rows[new["secret_id"]]):
+        assert (row["sdk_app_ids"], row["allow"], row["disabled"]) == ([7], ["10.0.0.0/8"], False)
+    held = await bench.access.key(new["secret_id"])
+    assert held is not None
+    assert held.secret_key.reveal() == new["secret_key"]
+    passing = await bench.json("key", "create", "--lifetime", "60")
+    for secret_id, says in ((passing["secret_id"], "is temporary"), ("AKIDx", "There is no key AKIDx")):
+        code, out, err = await bench.command("key", "rotate", secret_id)
+        assert (code, out, says in err, err.count("\n")) == (1, "", True, 1)
+
+
+async def test_without_a_key_it_is_the_master_key_that_is_rotated(bench: Bench) -> None:
+    code, _, err = await bench.command("key", "rotate")
+    assert (code, "keeps no master key" in err) == (1, True)  # this server has none
+
+
+@pytest.mark.parametrize("secret_key", ["k" * 32, "with+/=signs"])
+async def test_a_key_of_elsewhere_is_taken_over(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, secret_key: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(secret_key + "\n"))
+    made = await bench.json("key", "import", "my-own_id", "--name", "moved", "--app", "7")
+    assert made == {"secret_id": "my-own_id", "uin": made["uin"], "name": "moved"}
+    key = await bench.access.key("my-own_id")
+    assert key is not None
+    assert (key.secret_key.reveal(), key.sdk_app_ids, key.token) == (secret_key, frozenset({7}), None)
+
+
+@pytest.mark.parametrize(
+    ("secret_id", "secret_key"), [("a b", "k"), ("abc", "k"), ("x" * 65, "k"), ("good", ""), ("good", "a b")]
+)
+async def test_a_key_that_no_client_can_have_is_not_taken_over(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, secret_id: str, secret_key: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(secret_key + "\n"))
+    code, out, err = await bench.command("key", "import", secret_id)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert await bench.json("key", "list") == []
+
+
+async def test_the_key_for_usersigs_is_changed_in_two_steps(bench: Bench) -> None:
+    made = await bench.json("app", "create")
+    app = made["sdk_app_id"]
+    early = await bench.json("usersig", "issue", "amy", "--sdk-app-id", str(app))
+    added = await bench.json("app", "add-key", str(app))
+    assert added["sdk_app_id"] == app
+    assert added["app_secret_key"] != made["app_secret_key"]
+    late = await bench.json("usersig", "issue", "amy", "--sdk-app-id", str(app))
+    verify(late["user_sig"], [added["app_secret_key"]], app, "amy", now_s=bench.clock.now_ms() // 1000)
+    for sig in (early, late):
+        await bench.access.verify_user(app, "amy", sig["user_sig"])
+    assert await bench.json("app", "retire-keys", str(app)) == {"sdk_app_id": app, "retired": 1}
+    await bench.access.verify_user(app, "amy", late["user_sig"])
+    with pytest.raises(BadUserSig):
+        await bench.access.verify_user(app, "amy", early["user_sig"])
+    assert (await bench.json("app", "add-key", str(app), "--key", "mine"))["app_secret_key"] == "mine"
+    for verb in ("add-key", "retire-keys"):
+        code, _, err = await bench.command("app", verb, "5")
+        assert (code, "no application 5" in err) == (1, True)
 
 
 async def test_a_usersig_of_the_command_opens_the_door(bench: Bench) -> None:
