@@ -13,6 +13,7 @@ mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gop;
+mod hold;
 mod keyframe;
 mod lane;
 mod limits;
@@ -22,6 +23,7 @@ mod prelude;
 mod rebase;
 mod reorder;
 mod reports;
+mod rtp;
 mod sdp;
 mod stun;
 mod track;

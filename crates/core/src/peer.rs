@@ -15,6 +15,7 @@ use roomtape_media::{Kind, TrackId};
 
 use crate::clock::PeerClock;
 use crate::forward::Rebase;
+use crate::hold::Hold;
 use crate::sdp::{Offer, Role};
 
 /// Which of a user's places in the room a session takes.
@@ -93,6 +94,8 @@ pub struct Watch {
 pub struct Incoming {
     pub kind: Kind,
     pub track: Option<TrackId>,
+    /// Where missing packets are asked for: what waits for them.
+    pub hold: Option<Hold>,
 }
 
 pub struct Peer {

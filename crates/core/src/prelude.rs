@@ -7,20 +7,19 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::rtp::RtpPlace;
+
 /// How long the first packets wait for those sent before them.
 const WINDOW: Duration = Duration::from_millis(50);
 /// Between two looks whether the handshake has ended.
 const AGAIN: Duration = Duration::from_millis(20);
 /// What is kept at most; who sends more at once is in a hurry, and most likely in order.
 const PACKETS: usize = 512;
-const FIRST_RTCP: u8 = 192;
-const LAST_RTCP: u8 = 223;
 
 /// A datagram and the place it has in its stream.
 #[derive(Debug)]
 struct Held {
-    ssrc: [u8; 4],
-    seq: u16,
+    place: RtpPlace,
     source: SocketAddr,
     datagram: Vec<u8>,
 }
@@ -35,20 +34,12 @@ pub struct Prelude {
 impl Prelude {
     /// Keeps an RTP packet. False: it is none.
     pub fn takes(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) -> bool {
-        let [first, kind, s0, s1, _, _, _, _, ssrc @ ..] = datagram else {
+        let Some(place) = RtpPlace::of(datagram) else {
             return false;
         };
-        let Some(ssrc) = ssrc.first_chunk::<4>() else {
-            return false;
-        };
-        let is_rtcp = (FIRST_RTCP..=LAST_RTCP).contains(kind);
-        if first >> 6 != 2 || is_rtcp {
-            return false;
-        }
         self.due.get_or_insert(now + WINDOW);
         self.held.push(Held {
-            ssrc: *ssrc,
-            seq: u16::from_be_bytes([*s0, *s1]),
+            place,
             source,
             datagram: datagram.to_vec(),
         });
@@ -79,14 +70,13 @@ impl Prelude {
         let mut held = self.held;
         let mut places: Vec<usize> = (0..held.len()).collect();
         // By stream and then by number; a number counts from the stream's first to come.
-        let keys: Vec<([u8; 4], i16)> = held
+        let keys: Vec<(u32, i16)> = held
             .iter()
             .map(|h| {
-                let first = held.iter().find(|f| f.ssrc == h.ssrc);
-                (
-                    h.ssrc,
-                    h.seq.wrapping_sub(first.map_or(0, |f| f.seq)) as i16,
-                )
+                let RtpPlace { ssrc, seq } = h.place;
+                let first = held.iter().find(|f| f.place.ssrc == ssrc);
+                let first = first.map_or(0, |f| f.place.seq);
+                (ssrc, seq.wrapping_sub(first) as i16)
             })
             .collect();
         places.sort_by_key(|&place| keys[place]);
@@ -122,10 +112,6 @@ mod tests {
         let now = Instant::now();
         let source: SocketAddr = "127.0.0.1:9".parse().unwrap();
         let mut prelude = Prelude::default();
-        assert!(
-            !prelude.takes(now, source, &[0x80, 200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
-            "RTCP"
-        );
         assert!(!prelude.takes(now, source, &[22, 254, 253]), "DTLS");
         let came = [(1, 2), (7, 0), (1, 65535), (7, 65534), (1, 3), (7, 65535)];
         for (ssrc, seq) in came {

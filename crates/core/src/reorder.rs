@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub const AUDIO_WINDOW: Duration = Duration::from_millis(120);
 /// How long pictures wait: long enough for the five requests that are made for a missing packet, one
 /// per round trip of up to 100 ms, and the answer to the last. A recording loses nothing by waiting;
-/// viewers are sent each packet as it comes.
+/// viewers are sent each packet as it comes, unless it is far past a hole (`hold.rs`).
 pub const VIDEO_WINDOW: Duration = Duration::from_millis(700);
 /// The first packet to come may not be the first that was sent: what went before it is waited for.
 const FIRST_WINDOW: Duration = Duration::from_millis(150);

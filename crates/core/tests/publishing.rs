@@ -148,6 +148,37 @@ fn f10_pictures_survive_five_percent_of_loss_by_retransmission() {
 }
 
 #[test]
+fn f10_g17_large_pictures_over_a_slow_way_are_repaired_too() {
+    // More packets pass in a round trip than str0m keeps a hole open for.
+    for (packets, loss, least) in [
+        (14, 1, 0.999),
+        (14, 5, 0.995),
+        (34, 1, 0.999),
+        (34, 5, 0.995),
+    ] {
+        let mut w = World::new(40 + loss);
+        w.delay = 40 * MS;
+        let amy = w.publish("amy");
+        w.connect(amy);
+        w.demand(true);
+        w.loss_in = loss;
+        let pictures = 900;
+        for number in 0..pictures {
+            w.picture(amy, number == 0, packets);
+            w.run(Duration::from_micros(33_333));
+        }
+        w.loss_in = 0;
+        w.run(1000 * MS);
+        let got = w.frames_of(w.track(Kind::Video)).len();
+        let share = got as f64 / f64::from(pictures);
+        assert!(
+            share >= least,
+            "{got} of {pictures} pictures of {packets} packets, {loss} % lost"
+        );
+    }
+}
+
+#[test]
 fn r_key_1_a_key_frame_is_asked_for_at_once_and_twice_a_second_until_it_comes() {
     let mut w = World::new(5);
     let amy = w.publish("amy");

@@ -70,7 +70,7 @@ SCENES: dict[str, Scene] = {
     "sizes": Scene(wrong={"switch_s": 3}, sizes=((320, 180), (640, 360), (180, 320))),
     "sizesvp8": Scene(wrong={"switch_s": 4}, sizes=((320, 180), (480, 270), (180, 320)), codec="vp8"),
     "lossvp8": Scene({"loss": 5, "delay_ms": RTT_MS / 2}, codec="vp8"),
-    "smallpackets": Scene({"loss": 1, "delay_ms": RTT_MS / 2}, {"payload_bytes": 400}, answers=True),
+    "smallpackets": Scene({"loss": 1, "delay_ms": RTT_MS / 2}, {"payload_bytes": 220}, answers=True),
     "narrow": Scene({"rate_kbps": 64, "queue_ms": 300, "delay_ms": RTT_MS / 2}, answers=True, endless=True, bps=35_000, sound_bps=12_000),
     "reconnects": Scene(wrong={"reconnect_s": 3}),
 }

@@ -13,6 +13,7 @@ use super::{Event, Lane};
 use crate::assemble::{Assembler, REPORT_PATIENCE, SETTLE};
 use crate::clock::PeerClock;
 use crate::gop::SourcePacket;
+use crate::hold::Hold;
 use crate::peer::{Incoming, State};
 use crate::track::Track;
 use crate::PeerId;
@@ -53,13 +54,16 @@ impl Lane {
     }
 
     fn incoming_packet(&mut self, id: PeerId, now: Instant, packet: RtpPacket) {
-        if packet.payload.is_empty() {
-            return; // padding
-        }
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
         let ssrc = packet.header.ssrc;
+        if let Some(hold) = peer.incoming.get_mut(&ssrc).and_then(|i| i.hold.as_mut()) {
+            hold.came(*packet.seq_no, now);
+        }
+        if packet.payload.is_empty() {
+            return; // padding
+        }
         if !peer.incoming.contains_key(&ssrc) {
             let mid = match peer.rtc.direct_api().stream_rx(&ssrc) {
                 Some(stream) => stream.mid(),
@@ -75,7 +79,16 @@ impl Lane {
                 .filter(|(_, i)| i.kind == kind)
                 .map(|(s, _)| *s)
                 .collect();
-            peer.incoming.insert(ssrc, Incoming { kind, track: None });
+            let payload_type = packet.header.payload_type;
+            let codec = peer.rtc.codec_config();
+            let params = codec.find(|p| p.pt() == payload_type);
+            let resent = kind.is_picture() && params.is_some_and(|p| p.resend().is_some());
+            let incoming = Incoming {
+                kind,
+                track: None,
+                hold: resent.then(Hold::default),
+            };
+            peer.incoming.insert(ssrc, incoming);
             for old in before {
                 let gone = self
                     .peers

@@ -6,6 +6,7 @@
 mod inject;
 mod media;
 mod offers;
+mod receiving;
 mod timers;
 mod viewers;
 
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use str0m::config::{CryptoProvider, DtlsCert};
-use str0m::net::{Protocol, Receive};
+use str0m::net::Protocol;
 use str0m::Input;
 
 use roomtape_media::{
@@ -191,6 +192,8 @@ pub struct Lane {
     events: Vec<str0m::Event>,
     /// Of publishers whose first packets have not come yet, or wait.
     preludes: FxHashMap<PeerId, Prelude>,
+    /// Of whom packets wait behind a hole.
+    holding: FxHashSet<PeerId>,
 }
 
 impl Lane {
@@ -225,64 +228,8 @@ impl Lane {
             transmits: Vec::new(),
             events: Vec::new(),
             preludes: FxHashMap::default(),
+            holding: FxHashSet::default(),
         })
-    }
-
-    /// A datagram, or a frame of a TCP connection, from `source`. Unknown ones are dropped.
-    pub fn handle_datagram(
-        &mut self,
-        now: Instant,
-        protocol: Protocol,
-        source: SocketAddr,
-        datagram: &[u8],
-    ) {
-        let id = if stun::is_stun(datagram) {
-            stun::local_ufrag(datagram).and_then(|u| self.by_ufrag.get(u))
-        } else {
-            self.by_address.get(&(protocol, source))
-        };
-        let Some(&id) = id else {
-            return;
-        };
-        if !self.preludes.is_empty() && protocol == Protocol::Udp {
-            if let Some(prelude) = self.preludes.get_mut(&id) {
-                if prelude.takes(now, source, datagram) {
-                    if prelude.is_full() {
-                        self.end_prelude(now, id);
-                    }
-                    return;
-                }
-            }
-        }
-        self.receive(now, id, protocol, source, datagram);
-    }
-
-    fn receive(
-        &mut self,
-        now: Instant,
-        id: PeerId,
-        protocol: Protocol,
-        source: SocketAddr,
-        datagram: &[u8],
-    ) {
-        let local = match protocol {
-            Protocol::Udp => &self.config.udp,
-            _ => &self.config.tcp,
-        };
-        let same_family = local.iter().find(|a| a.is_ipv4() == source.is_ipv4());
-        let Some(&destination) = same_family.or(local.first()) else {
-            return;
-        };
-        let Ok(contents) = datagram.try_into() else {
-            return;
-        };
-        let receive = Receive {
-            proto: protocol,
-            source,
-            destination,
-            contents,
-        };
-        self.drive(id, now, Input::Receive(now, receive));
     }
 
     /// Something is asked of the lane.
@@ -513,6 +460,7 @@ impl Lane {
         };
         self.stop_tracks_of(now, id, cause);
         self.preludes.remove(&id);
+        self.holding.remove(&id);
         let Some(peer) = self.peers.remove(&id) else {
             return;
         };

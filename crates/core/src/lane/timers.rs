@@ -3,14 +3,12 @@
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
-use str0m::net::Protocol;
 use str0m::Input;
 
 use roomtape_media::{StopCause, TapInput, TrackId};
 
 use super::{Event, Lane};
 use crate::peer::State;
-use crate::prelude::Prelude;
 use crate::sdp::Role;
 use crate::PeerId;
 
@@ -38,15 +36,15 @@ impl Lane {
         let peer = self.peer_timers.peek().map(|Reverse((at, _))| *at);
         let track = self.track_timers.peek().map(|Reverse((at, _))| *at);
         let tick = (!self.rooms.is_empty()).then_some(self.tick_at);
-        let prelude = self.preludes.values().filter_map(Prelude::due).min();
-        [peer, track, tick, prelude].into_iter().flatten().min()
+        [peer, track, tick, self.kept_until()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if !self.preludes.is_empty() {
-            self.end_preludes(now);
-        }
+        self.give_on(now);
         self.peer_turns(now);
         while let Some(Reverse((at, id))) = self.track_timers.peek().copied() {
             if at > now {
@@ -71,28 +69,6 @@ impl Lane {
         if peer.queued.is_none_or(|queued| at < queued) {
             peer.queued = Some(at);
             self.peer_timers.push(Reverse((at, id)));
-        }
-    }
-
-    /// Gives on the first packets of publishers that waited long enough.
-    fn end_preludes(&mut self, now: Instant) {
-        let mut over = Vec::new();
-        for (id, prelude) in &mut self.preludes {
-            let peer = self.peers.get(id);
-            if prelude.is_over(now, peer.is_some_and(|p| p.rtc.is_connected())) {
-                over.push(*id);
-            }
-        }
-        for id in over {
-            self.end_prelude(now, id);
-        }
-    }
-
-    /// Gives on a publisher's first packets.
-    pub(super) fn end_prelude(&mut self, now: Instant, id: PeerId) {
-        let held = self.preludes.remove(&id).map(Prelude::in_order);
-        for (source, datagram) in held.unwrap_or_default() {
-            self.receive(now, id, Protocol::Udp, source, &datagram);
         }
     }
 
