@@ -10,12 +10,14 @@ from tests.support.receiver import CallbackReceiver
 from tests.support.stack import Stack, start_stack
 
 CALLBACK_KEY = "acceptanceKey0123456789"
+PREFIX = "behind/a-path"  # takes API calls besides `/`
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A running `roomtape dev` shared by the session; each test uses rooms of its own."""
-    with start_stack(tmp_path_factory.mktemp("stack") / "data") as running:
+    env = {"ROOMTAPE_API__PATH_PREFIXES": f'["{PREFIX}"]'}
+    with start_stack(tmp_path_factory.mktemp("stack") / "data", env=env) as running:
         yield running
 
 

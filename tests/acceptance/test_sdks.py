@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.conftest import PREFIX
 from tests.support.clients import CLIENTS, venv_with
 from tests.support.stack import Stack, start_stack, until
 
 EXPECTED = {
     "create": "ok", "describe": "Idle", "signature": "AuthFailure.SignatureFailure",
-    "validation": "InvalidParameter.OutOfRange", "unicode": "ResourceNotFound", "limit": "retried", "delete": "ok",
+    "validation": "InvalidParameter.OutOfRange", "unicode": "ResourceNotFound", "ways": "ok", "limit": "retried", "delete": "ok",
 }  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def environment(stack: Stack, client: str) -> dict[str, str]:
     return {
         **os.environ, "ENDPOINT": endpoint, "SCHEME": scheme, "SECRET_ID": stack.dev["secret_id"],
         "SECRET_KEY": stack.dev["secret_key"], "SDK_APP_ID": str(stack.sdk_app_id), "ROOM": f"sdk_{client}",
-        "ROBOT": "robot", "USER_SIG": stack.usersig("robot"), "PYTHONPATH": "",
+        "ROBOT": "robot", "USER_SIG": stack.usersig("robot"), "PYTHONPATH": "", "PREFIX": PREFIX,
     }  # fmt: skip
 
 

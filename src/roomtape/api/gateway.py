@@ -248,7 +248,9 @@ class Gateway:
 def routes(services: Services, config: Config) -> list[Route]:
     """Routes of the API: `/` and the configured prefixes, for any method."""
     gateway = Gateway(services, config)
-    paths = ["/", *(f"/{prefix.strip('/')}" for prefix in config.api.path_prefixes)]
+    prefixes = [prefix.strip("/") for prefix in config.api.path_prefixes]
+    # With a slash at its end or without: a redirect would be another request than the one signed.
+    paths = ["/", *(path for prefix in prefixes if prefix for path in (f"/{prefix}", f"/{prefix}/"))]
     return [Route(path, gateway) for path in dict.fromkeys(paths)]
 
 
@@ -328,7 +330,9 @@ def _success(call: Call) -> bytes:
 
 
 def _failure(call: Call, error: ApiError) -> bytes:
-    told = {"Code": error.code, "Message": error.text.say(call.language)}
+    # A request that ended before its common parameters were read has said it in its header all the same.
+    language = "zh-CN" if call.headers.get("x-tc-language") == "zh-CN" else call.language
+    told = {"Code": error.code, "Message": error.text.say(language)}
     return msgspec.json.encode({"Response": {"Error": told, "RequestId": call.request_id}})
 
 

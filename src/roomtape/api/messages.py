@@ -81,6 +81,7 @@ BY_CODE_ZH = {
     "InternalError.InternalError": "内部错误，请重试。",
     "InvalidParameter": "参数错误。",
     "InvalidParameter.SdkAppId": "SdkAppId 错误。",
+    "InvalidParameter.SdkAppid": "无权操作该 SdkAppId。",
     "InvalidParameter.UserSig": "UserSig 错误或已过期。",
     "ResourceNotFound": "资源不存在。",
     "ServiceUnavailable": "服务暂不可用，请稍后重试。",

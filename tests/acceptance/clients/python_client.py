@@ -15,10 +15,16 @@ from tencentcloud.trtc.v20190722 import models, trtc_client
 APP = int(os.environ["SDK_APP_ID"])
 
 
-def client(secret_key):
-    http = HttpProfile(protocol=os.environ["SCHEME"], endpoint=os.environ["ENDPOINT"])
+WAYS = [(sign, method, False) for sign in ("TC3-HMAC-SHA256", "HmacSHA1", "HmacSHA256") for method in ("POST", "GET")]
+WAYS += [("TC3-HMAC-SHA256", method, True) for method in ("POST", "GET")]
+
+
+def client(secret_key, sign="TC3-HMAC-SHA256", method="POST", unsigned=False):
+    http = HttpProfile(protocol=os.environ["SCHEME"], endpoint=os.environ["ENDPOINT"], reqMethod=method)
+    profile = ClientProfile(signMethod=sign, httpProfile=http)
+    profile.unsignedPayload = unsigned
     cred = credential.Credential(os.environ["SECRET_ID"], secret_key)
-    return trtc_client.TrtcClient(cred, "ap-singapore", ClientProfile(httpProfile=http))
+    return trtc_client.TrtcClient(cred, "ap-singapore", profile)
 
 
 def request(action, params):
@@ -35,9 +41,9 @@ def code(target, action, params):
     return "ok"
 
 
-def create(mode):
+def create(mode, room=""):
     return {
-        "SdkAppId": APP, "RoomId": os.environ["ROOM"], "RoomIdType": 0, "UserId": os.environ["ROBOT"],
+        "SdkAppId": APP, "RoomId": os.environ["ROOM"] + room, "RoomIdType": 0, "UserId": os.environ["ROBOT"],
         "UserSig": os.environ["USER_SIG"],
         "RecordParams": {"RecordMode": mode, "MaxIdleTime": 60, "SubscribeStreamUserIds": {
             "SubscribeAudioUserIds": ["alice", "b.*$"], "UnSubscribeVideoUserIds": []}},
@@ -47,6 +53,22 @@ def create(mode):
             {"Top": 0, "Left": 0, "Width": 640, "Height": 720, "UserId": "alice"},
             {"Top": 0, "Left": 640, "Width": 640, "Height": 720}]},
     }  # fmt: skip
+
+
+def each_way(i, sign, method, unsigned):
+    """Create, describe and delete, signed and sent in one of the ways the SDK has."""
+    target = client(os.environ["SECRET_KEY"], sign, method, unsigned)
+    time.sleep(0.3)  # three calls of one action in each way, of 20 in a second
+    try:
+        one = {"SdkAppId": APP, "TaskId": target.CreateCloudRecording(request("CreateCloudRecording", create(1, f" +{i}"))).TaskId}
+        told = target.DescribeCloudRecording(request("DescribeCloudRecording", one)).Status
+        target.DeleteCloudRecording(request("DeleteCloudRecording", one))
+    except TencentCloudSDKException as refused:
+        return f"{sign} {method}: {refused}"
+    wrong = code(client("x" * 32, sign, method, unsigned), "DescribeCloudRecording", one)
+    far = code(target, "DescribeCloudRecording", {"SdkAppId": APP, "TaskId": "任务 a+b"})
+    good = (told, wrong, far) == ("Idle", "AuthFailure.SignatureFailure", "ResourceNotFound")
+    return "ok" if good else f"{sign} {method}: {told}, {wrong}, {far}"
 
 
 def main():
@@ -59,6 +81,8 @@ def main():
     seen["signature"] = code(client("x" * 32), "DescribeCloudRecording", one)
     seen["validation"] = code(good, "CreateCloudRecording", create(7))
     seen["unicode"] = code(good, "DescribeCloudRecording", {"SdkAppId": APP, "TaskId": "任务 a+b"})
+    ways = [each_way(i, *way) for i, way in enumerate(WAYS)]
+    seen["ways"] = "ok" if set(ways) == {"ok"} else str(ways)
     codes = []
     threads = [
         threading.Thread(target=lambda: codes.extend(code(client(os.environ["SECRET_KEY"]), "DescribeCloudRecording", one) for _ in range(12)))

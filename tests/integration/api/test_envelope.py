@@ -50,6 +50,22 @@ async def test_messages_come_in_the_language_asked_for(api: Stand, language: str
     assert "SdkAppId" in answer.message
 
 
+async def test_a_request_that_ends_early_is_told_in_its_language_too(api: Stand) -> None:
+    """The method, the size, the address's rate and absent credentials are judged before the parameters are read."""
+    chinese = {"host": HOST, "content-type": "application/json", "x-tc-language": "zh-CN"}
+    query = b"a=" + b"x" * 32 * 1024
+    told = [await api.send("PUT", chinese), await api.send("GET", chinese, query=query), await api.send("POST", chinese)]
+    api.config.limits.per_address = 1
+    api.restart()
+    told += [await api.send("POST", chinese) for _ in range(2)][1:]
+    assert [answer.code for answer in told] == [
+        *("UnsupportedProtocol", "RequestSizeLimitExceeded", "MissingParameter"),
+        "RequestLimitExceeded.IPLimitExceeded",
+    ]
+    for answer in told:
+        assert re.search("[\u4e00-\u9fff]", answer.message), answer.message
+
+
 async def test_an_exception_becomes_an_error_of_ours_without_its_text(api: Stand) -> None:
     async def fail(*_: object) -> str:
         raise RuntimeError("secret path /srv/x")

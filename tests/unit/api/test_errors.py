@@ -20,6 +20,7 @@ from roomtape.api.errors import (
     of_fault,
     unreadable_code,
 )
+from roomtape.api.messages import BY_CODE_ZH
 from roomtape.contract.codes import COMMON, LISTED
 from roomtape.errors import DomainError, NotBuilt, Unavailable
 
@@ -55,6 +56,11 @@ def test_every_family_answers_an_unknown_application() -> None:
 def test_no_code_is_invented() -> None:
     used = {*WIRE_CODES.values(), *COMMON_CODES.values(), *FAULT_CODES.values()}
     assert used | {code for _, code in OFF_LIST} <= KNOWN
+
+
+def test_every_domain_error_is_told_in_chinese_too() -> None:
+    untold = set(WIRE_CODES.values()) - BY_CODE_ZH.keys()
+    assert untold == set(), "of_domain would answer in English"
 
 
 def test_every_exception_to_a_page_is_used_and_has_its_reason() -> None:

@@ -18,9 +18,14 @@ import (
 type object = map[string]any
 
 func client(secretKey string, retries int) *common.Client {
+	return clientAt(os.Getenv("ENDPOINT"), secretKey, retries, false)
+}
+
+func clientAt(endpoint, secretKey string, retries int, unsigned bool) *common.Client {
 	settings := profile.NewClientProfile()
+	settings.UnsignedPayload = unsigned
 	settings.HttpProfile.Scheme = os.Getenv("SCHEME")
-	settings.HttpProfile.Endpoint = os.Getenv("ENDPOINT")
+	settings.HttpProfile.Endpoint = endpoint
 	settings.RateLimitExceededMaxRetries = retries
 	return common.NewCommonClient(common.NewCredential(os.Getenv("SECRET_ID"), secretKey), "ap-singapore", settings)
 }
@@ -75,6 +80,18 @@ func main() {
 	_, seen["signature"] = call(client(strings.Repeat("x", 32), 0), "DescribeCloudRecording", one)
 	_, seen["validation"] = call(good, "CreateCloudRecording", create(7))
 	_, seen["unicode"] = call(good, "DescribeCloudRecording", object{"SdkAppId": app, "TaskId": "任务 a+b"})
+	// Its common client knows JSON bodies only; they may be unsigned, and the endpoint may have a path.
+	seen["ways"] = "ok"
+	for _, endpoint := range []string{os.Getenv("ENDPOINT"), os.Getenv("ENDPOINT") + "/" + os.Getenv("PREFIX")} {
+		for _, unsigned := range []bool{false, true} {
+			time.Sleep(300 * time.Millisecond) // two calls of one action in each way, of 20 in a second
+			told, code := call(clientAt(endpoint, os.Getenv("SECRET_KEY"), 0, unsigned), "DescribeCloudRecording", one)
+			_, wrong := call(clientAt(endpoint, strings.Repeat("x", 32), 0, unsigned), "DescribeCloudRecording", one)
+			if code != "ok" || told["Status"] != "Idle" || wrong != "AuthFailure.SignatureFailure" {
+				seen["ways"] = fmt.Sprint(endpoint, " unsigned ", unsigned, ": ", code, ", ", told, ", ", wrong)
+			}
+		}
+	}
 	codes := make(chan string, 120)
 	for i := 0; i < 120; i++ {
 		go func() { _, c := call(good, "DescribeCloudRecording", one); codes <- c }()

@@ -2,17 +2,17 @@
 const { trtc } = require("tencentcloud-sdk-nodejs");
 const env = process.env;
 
-function client(secretKey) {
+function client(secretKey, signMethod = "TC3-HMAC-SHA256", reqMethod = "POST") {
   return new trtc.v20190722.Client({
     credential: { secretId: env.SECRET_ID, secretKey },
     region: "ap-singapore",
-    profile: { httpProfile: { endpoint: env.ENDPOINT } },
+    profile: { signMethod, httpProfile: { endpoint: env.ENDPOINT, reqMethod } },
   });
 }
 
 const app = Number(env.SDK_APP_ID);
-const create = (mode) => ({
-  SdkAppId: app, RoomId: env.ROOM, RoomIdType: 0, UserId: env.ROBOT, UserSig: env.USER_SIG,
+const create = (mode, room = "") => ({
+  SdkAppId: app, RoomId: env.ROOM + room, RoomIdType: 0, UserId: env.ROBOT, UserSig: env.USER_SIG,
   RecordParams: {
     RecordMode: mode, MaxIdleTime: 60,
     SubscribeStreamUserIds: { SubscribeAudioUserIds: ["alice", "b.*$"], UnSubscribeVideoUserIds: [] },
@@ -24,6 +24,19 @@ const create = (mode) => ({
 });
 const code = async (promise) => { try { await promise; return "ok"; } catch (refused) { return refused.code || String(refused); } };
 
+// Create, describe and delete, signed and sent in one of the ways the SDK has.
+async function eachWay(sign, method, i) {
+  const target = client(env.SECRET_KEY, sign, method);
+  await new Promise((done) => setTimeout(done, 300)); // three calls of one action in each way, of 20 in a second
+  const { TaskId } = await target.CreateCloudRecording(create(1, ` +${i}`));
+  const { Status } = await target.DescribeCloudRecording({ SdkAppId: app, TaskId });
+  await target.DeleteCloudRecording({ SdkAppId: app, TaskId });
+  const wrong = await code(client("x".repeat(32), sign, method).DescribeCloudRecording({ SdkAppId: app, TaskId }));
+  const far = await code(target.DescribeCloudRecording({ SdkAppId: app, TaskId: "任务 a+b" }));
+  const told = [Status, wrong, far].join();
+  return told === "Idle,AuthFailure.SignatureFailure,ResourceNotFound" ? "ok" : `${sign} ${method}: ${told}`;
+}
+
 (async () => {
   const good = client(env.SECRET_KEY);
   const seen = {};
@@ -33,6 +46,13 @@ const code = async (promise) => { try { await promise; return "ok"; } catch (ref
   seen.signature = await code(client("x".repeat(32)).DescribeCloudRecording({ SdkAppId: app, TaskId }));
   seen.validation = await code(good.CreateCloudRecording(create(7)));
   seen.unicode = await code(good.DescribeCloudRecording({ SdkAppId: app, TaskId: "任务 a+b" }));
+  const ways = [];
+  for (const sign of ["TC3-HMAC-SHA256", "HmacSHA1", "HmacSHA256"])
+    for (const method of ["POST", "GET"]) {
+      const told = await eachWay(sign, method, ways.length).catch((fault) => `${sign} ${method}: ${fault.code} ${fault}`);
+      ways.push(told);
+    }
+  seen.ways = ways.every((told) => told === "ok") ? "ok" : ways.join();
   let limited = false;
   for (let i = 0; i < 200 && !limited; i++) {
     const burst = await Promise.all(Array.from({ length: 10 }, () => code(good.DescribeCloudRecording({ SdkAppId: app, TaskId }))));

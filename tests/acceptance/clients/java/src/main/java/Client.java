@@ -5,7 +5,9 @@ import com.tencentcloudapi.common.profile.ClientProfile;
 import com.tencentcloudapi.common.profile.HttpProfile;
 import com.tencentcloudapi.trtc.v20190722.TrtcClient;
 import com.tencentcloudapi.trtc.v20190722.models.*;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ConcurrentHashMap;
@@ -16,15 +18,26 @@ public class Client {
     private static final long APP = Long.parseLong(System.getenv("SDK_APP_ID"));
 
     private static TrtcClient client(String secretKey) {
+        return client(secretKey, ClientProfile.SIGN_TC3_256, HttpProfile.REQ_POST, false);
+    }
+
+    private static TrtcClient client(String secretKey, String sign, String method, boolean unsigned) {
         HttpProfile http = new HttpProfile();
         http.setProtocol(System.getenv("SCHEME") + "://");
         http.setEndpoint(System.getenv("ENDPOINT"));
+        http.setReqMethod(method);
         ClientProfile profile = new ClientProfile();
         profile.setHttpProfile(http);
+        profile.setSignMethod(sign);
+        profile.setUnsignedPayload(unsigned);
         return new TrtcClient(new Credential(System.getenv("SECRET_ID"), secretKey), "ap-singapore", profile);
     }
 
     private static CreateCloudRecordingRequest create(long mode) {
+        return create(mode, "");
+    }
+
+    private static CreateCloudRecordingRequest create(long mode, String room) {
         SubscribeStreamUserIds lists = new SubscribeStreamUserIds();
         lists.setSubscribeAudioUserIds(new String[] {"alice", "b.*$"});
         lists.setUnSubscribeVideoUserIds(new String[] {});
@@ -43,7 +56,7 @@ public class Client {
         storage.setCloudStorage(cloud);
         CreateCloudRecordingRequest request = new CreateCloudRecordingRequest();
         request.setSdkAppId(APP);
-        request.setRoomId(System.getenv("ROOM"));
+        request.setRoomId(System.getenv("ROOM") + room);
         request.setRoomIdType(0L);
         request.setUserId(System.getenv("ROBOT"));
         request.setUserSig(System.getenv("USER_SIG"));
@@ -85,6 +98,31 @@ public class Client {
         }
     }
 
+    private static DeleteCloudRecordingRequest delete(String task) {
+        DeleteCloudRecordingRequest request = new DeleteCloudRecordingRequest();
+        request.setSdkAppId(APP);
+        request.setTaskId(task);
+        return request;
+    }
+
+    /** Create, describe and delete, signed and sent in one of the ways the SDK has. */
+    private static String eachWay(String sign, String method, boolean unsigned, int i) {
+        TrtcClient target = client(System.getenv("SECRET_KEY"), sign, method, unsigned);
+        String way = sign + " " + method + ": ";
+        try {
+            Thread.sleep(300); // three calls of one action in each way, of 20 in a second
+            String task = target.CreateCloudRecording(create(1, " +" + i)).getTaskId();
+            String status = target.DescribeCloudRecording(describe(task)).getStatus();
+            target.DeleteCloudRecording(delete(task));
+            String wrong = code(() -> client("x".repeat(32), sign, method, unsigned).DescribeCloudRecording(describe(task)));
+            String far = code(() -> target.DescribeCloudRecording(describe("任务 a+b")));
+            String told = String.join(",", status, wrong, far);
+            return told.equals("Idle,AuthFailure.SignatureFailure,ResourceNotFound") ? "ok" : way + told;
+        } catch (TencentCloudSDKException | InterruptedException refused) {
+            return way + refused;
+        }
+    }
+
     public static void main(String[] args) throws Exception {
         TrtcClient good = client(System.getenv("SECRET_KEY"));
         Map<String, String> seen = new LinkedHashMap<>();
@@ -94,6 +132,14 @@ public class Client {
         seen.put("signature", code(() -> client("x".repeat(32)).DescribeCloudRecording(describe(task))));
         seen.put("validation", code(() -> good.CreateCloudRecording(create(7))));
         seen.put("unicode", code(() -> good.DescribeCloudRecording(describe("任务 a+b"))));
+        List<String> ways = new ArrayList<>();
+        for (String method : new String[] {HttpProfile.REQ_POST, HttpProfile.REQ_GET}) {
+            for (String sign : new String[] {ClientProfile.SIGN_TC3_256, ClientProfile.SIGN_SHA1, ClientProfile.SIGN_SHA256}) {
+                ways.add(eachWay(sign, method, false, ways.size()));
+            }
+            ways.add(eachWay(ClientProfile.SIGN_TC3_256, method, true, ways.size()));
+        }
+        seen.put("ways", ways.stream().allMatch("ok"::equals) ? "ok" : ways.toString());
         Map<String, Boolean> codes = new ConcurrentHashMap<>();
         IntStream.range(0, 120).parallel().forEach(i -> codes.put(code(() -> good.DescribeCloudRecording(describe(task))), true));
         boolean limited = codes.containsKey("RequestLimitExceeded");
@@ -103,10 +149,7 @@ public class Client {
             again = code(() -> good.DescribeCloudRecording(describe(task)));
         }
         seen.put("limit", limited && again.equals("ok") ? "retried" : "limited " + limited + ", then " + again);
-        DeleteCloudRecordingRequest stop = new DeleteCloudRecordingRequest();
-        stop.setSdkAppId(APP);
-        stop.setTaskId(task);
-        seen.put("delete", code(() -> good.DeleteCloudRecording(stop)));
+        seen.put("delete", code(() -> good.DeleteCloudRecording(delete(task))));
         System.out.println(new Gson().toJson(seen));
     }
 }
