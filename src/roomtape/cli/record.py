@@ -49,7 +49,7 @@ def show_recording(task_id: Task, data_dir: place.DataDir = place.DEFAULT, as_js
     lists = ("life", "notes", "outputs", "pieces", "files", "jobs", "uploads", "callbacks")
     show({name: value for name, value in found.items() if name not in (*lists, "spec")}, False)
     for name, columns in (
-        ("life", ("at_ms", "what", "more", "count")),
+        ("life", ("at_ms", "what", "more", "count", "last_ms")),
         ("outputs", ("user_id", "media", "type", "bytes", "duration_us", "holes", "width", "height")),
         ("pieces", ("piece_no", "name", "size", "start_ms", "duration_us", "upload_state")),
         ("files", ("name", "size", "start_ms", "end_ms", "upload_state")),

@@ -148,6 +148,7 @@ async def recording(admin: Administration, request: Request) -> tuple[str, str] 
             f"<p><code>{escape(found['task_id'])}</code></p>",
             _table("State", [found], state),
             _table("Times", [found], times),
+            _table("Life", found["life"], ("at_ms", "what", "more", "count", "last_ms")),
             _table(
                 "Files", found["files"], ("user_id", "name", "size", "start_ms", "end_ms", "upload_state")
             ),

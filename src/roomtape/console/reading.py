@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from roomtape.recording.notes import NO_TROUBLE
 from roomtape.state import schema
 from roomtape.state.database import Database
 
@@ -81,7 +82,7 @@ async def recordings(db: Database, sdk_app_id: int | None = None, status: str | 
     pieces = sa.select(sa.func.count()).where(piece.task_id == task.task_id).scalar_subquery()
     query = sa.select(
         task.task_id, task.sdk_app_id, task.room_type, task.room_id, task.status, task.created_ms,
-        task.worker, task.epoch, pieces.label("pieces"), task.last_error,
+        task.worker, task.epoch, pieces.label("pieces"), _last_error(),
     ).where(task.kind == "recording")  # fmt: skip
     if sdk_app_id is not None:
         query = query.where(task.sdk_app_id == sdk_app_id)
@@ -100,7 +101,7 @@ async def recording(db: Database, task_id: str) -> dict[str, Any] | None:
             task.task_id, task.sdk_app_id, task.room_type, task.room_id, task.robot_user_id, task.status,
             task.created_ms, task.started_ms, task.first_media_ms, task.stop_requested_ms, task.stop_cause,
             task.exited_ms, task.delivered_ms, task.gone_ms, task.worker, task.epoch, task.stretch,
-            task.final_event, task.last_error, task.spec,
+            task.final_event, _last_error(), task.spec,
         ).where(task.task_id == task_id),
     )  # fmt: skip
     if not found:
@@ -212,6 +213,19 @@ async def _callbacks(db: Database, task_id: str) -> list[Row]:
     )  # fmt: skip
 
 
+def _last_error() -> sa.Label[str]:
+    """Of a task's row: the youngest of its notes that is of some trouble."""
+    note = schema.task_notes.c
+    return (
+        sa.select(note.kind + ": " + note.text)
+        .where(note.task_id == schema.tasks.c.task_id, note.kind.not_in(NO_TROUBLE))
+        .order_by(note.last_ms.desc(), note.id.desc())
+        .limit(1)
+        .scalar_subquery()
+        .label("last_error")
+    )
+
+
 _STEPS = (
     ("created_ms", "created"),
     ("started_ms", "robot in the room"),
@@ -230,8 +244,17 @@ def _life(task: Row, notes: list[Row]) -> list[dict[str, Any]]:
         if task[column] is not None:
             more = task["stop_cause"] if column == "stop_requested_ms" else ""
             more = f"final event {task['final_event']}" if column == "delivered_ms" else more
-            steps.append({"at_ms": task[column], "what": what, "more": more, "count": 1})
-    noted = [{"at_ms": n["at_ms"], "what": n["kind"], "more": n["text"], "count": n["count"]} for n in notes]
+            steps.append({"at_ms": task[column], "what": what, "more": more, "count": 1, "last_ms": None})
+    noted = [
+        {
+            "at_ms": n["at_ms"],
+            "what": n["kind"],
+            "more": n["text"],
+            "count": n["count"],
+            "last_ms": n["last_ms"] if n["last_ms"] > n["at_ms"] else None,
+        }
+        for n in notes
+    ]
     return sorted([*steps[:1], *noted, *steps[1:]], key=lambda step: step["at_ms"])
 
 

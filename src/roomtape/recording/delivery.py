@@ -23,7 +23,7 @@ import structlog
 
 from roomtape import faults
 from roomtape.clock import Clock
-from roomtape.recording import events, playlist
+from roomtape.recording import events, notes, playlist
 from roomtape.recording.destinations import Destinations
 from roomtape.recording.pieces_table import THIS_OUTPUT, key_of, revision_of, stored_name
 from roomtape.recording.spec import HLS, KEEPS_HLS, VodSpec
@@ -344,6 +344,8 @@ class Delivery:
         task = self._find(upload.task_id)
         if task is None:
             return lambda: None
+        if upload.tries:
+            notes.keep(conn, task, notes.STORE_BACK, "what was refused is stored", now_ms)
         match upload.subject:
             case "piece":
                 values = {
@@ -363,6 +365,13 @@ class Delivery:
                     .values(upload_state="proven", proven_ms=now_ms)
                 )
         return lambda: None
+
+    def failed(self, conn: sa.Connection, upload: Upload, error: StoreError, now_ms: int, over: bool) -> None:
+        task = self._find(upload.task_id)
+        if task is not None:
+            notes.keep(conn, task, notes.STORE_FAILED, f"{error.code}: {error}", now_ms)
+            if over:
+                notes.keep(conn, task, notes.GIVEN_UP, f"{upload.name} stays in the spool", now_ms)
 
     def failing(self, conn: sa.Connection, upload: Upload, error: StoreError, now_ms: int) -> None:
         task = self._find(upload.task_id)

@@ -15,6 +15,8 @@ MOST_CHARS = 500
 REST = "(and more)"
 
 ASSIGNED, WORKER_DIED, PAUSED, RESUMED = "assigned", "worker_died", "paused", "resumed"
+STORE_FAILED, STORE_BACK, GIVEN_UP = "store_failed", "store_back", "given_up"
+NO_TROUBLE = (ASSIGNED, RESUMED, STORE_BACK, "disk_ok")  # kinds that are good news
 
 
 def keep(conn: sa.Connection, task: Task, kind: str, text: str, now_ms: int, count: int = 1) -> None:

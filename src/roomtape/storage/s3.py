@@ -48,6 +48,7 @@ _ERROR = re.compile(r"<Error[\s>].*</Error>", re.DOTALL)
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DEBUG = "\n\nDebug source:"  # the client says everything twice
 _NO_ETAG = "ETag Header missing"
+_NOT_S3 = ("non-partial response", "Got invalid", "Unable to extract metadata")  # a web page, with 200
 _MESSAGE_LIMIT = 256
 _TOLD_AT_ONCE = frozenset({401, 403, 404})
 _NO_CHECKSUMS = frozenset({400, 405, 411, 501})  # how stores answer to a checksum header they do not know
@@ -467,6 +468,8 @@ def _broken(text: str) -> str:
         return "The store did not answer in time."
     if "InvalidCertificate" in text:
         return "The store's certificate is not valid."
+    if any(words in text for words in _NOT_S3):
+        return "The endpoint does not answer as an S3 store does."
     return "The connection to the store broke."
 
 

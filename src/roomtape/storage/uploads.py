@@ -75,6 +75,10 @@ class Follower(Protocol):
         """What is returned is called on the event loop once that is committed."""
         ...
 
+    def failed(self, conn: sa.Connection, upload: Upload, error: StoreError, now_ms: int, over: bool) -> None:
+        """Told of each try that failed; `over`: there is no other."""
+        ...
+
     def failing(self, conn: sa.Connection, upload: Upload, error: StoreError, now_ms: int) -> None:
         """Told once per object: now its owner should know (event 308)."""
         ...
@@ -403,6 +407,7 @@ class Uploads:
                     announced_308=upload.announced_308 or tell,
                 )
             )
+            self._follower.failed(conn, upload, error, now_ms, over)
             if tell:
                 self._follower.failing(conn, upload, error, now_ms)
 

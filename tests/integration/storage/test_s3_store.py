@@ -226,6 +226,24 @@ async def test_f6_what_went_wrong_is_told_in_the_stores_words_and_nothing_of_our
     assert (await put(store, path)).method == "etag"
 
 
+@pytest.mark.parametrize("headers", [{}, {"ETag": '"abc"'}], ids=["no ETag", "some ETag"])
+@pytest.mark.parametrize("size", list(SIZES))
+async def test_f6_a_web_page_that_answers_is_no_store(
+    store: ObjectStore,
+    faulty: FaultyS3,
+    make: Callable[[int], tuple[Path, bytes]],
+    headers: dict[str, str],
+    size: str,
+) -> None:
+    """As a gateway that wants its guests to log in: 200 to everything."""
+    faulty.fault = always(Answer(200, headers=headers, raw=b"<html><body>Welcome</body></html>"))
+    path, _ = make(SIZES[size])
+    with pytest.raises(StoreError) as refused:
+        await put(store, path)
+    assert (refused.value.code, refused.value.tell_at_once) == ("RequestFailed", False)
+    assert str(refused.value) == "The endpoint does not answer as an S3 store does."
+
+
 async def test_f6_a_store_that_repeats_secrets_in_its_message_is_not_believed(
     store: ObjectStore, faulty: FaultyS3, make: Callable[[int], tuple[Path, bytes]]
 ) -> None:

@@ -166,6 +166,23 @@ async def test_f6_trouble_that_may_pass_is_told_after_ten_minutes_and_made_good(
     assert job.stored()[piece.name] == piece.name.encode() * 47
     assert listed == [name for name in job.stored() if name.endswith(".m3u8")]
     assert not job.local(piece.name)
+    life = await lifeline(server, job)
+    tries = {step["what"]: step for step in life if step["what"].startswith("store")}
+    assert tries["store_failed"]["count"] > 6
+    assert tries["store_failed"]["last_ms"] - began_ms >= TEN_MINUTES_MS, "how long it failed can be read"
+    assert tries["store_back"]["at_ms"] > tries["store_failed"]["last_ms"]
+
+
+async def lifeline(server: Stage, job: Job) -> list[dict[str, Any]]:
+    """What `record show` tells; and the list of recordings shows the trouble there was last."""
+    found = await reading.recording(server.db, job.task_id)
+    assert found is not None
+    life: list[dict[str, Any]] = found["life"]
+    trouble = [step for step in life if step["what"] in ("store_failed", "given_up")]
+    youngest = max(reversed(trouble), key=lambda step: step["last_ms"] or step["at_ms"])
+    (row,) = await reading.recordings(server.db)
+    assert row["last_error"] == found["last_error"] == f"{youngest['what']}: {youngest['more']}"
+    return life
 
 
 @pytest.mark.parametrize(
@@ -335,6 +352,9 @@ async def test_r_up_2_what_fails_for_its_whole_time_is_kept_and_the_task_goes(
         assert job.local(piece.name)
         assert await job.payloads(305) == [{"status": 1}]
         assert await server.count(uploads, uploads.c.state == "given_up") == 1
+        told = {step["what"]: step["more"] for step in await lifeline(server, job)}
+        assert told["store_failed"] == "ExpiredToken: The provided token has expired."
+        assert told["given_up"] == f"{piece.name} stays in the spool"
 
 
 @pytest.mark.parametrize("fault", [None, EXPIRED], ids=["a good key", "an expired key"])
