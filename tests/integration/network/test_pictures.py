@@ -56,8 +56,11 @@ def test_f14_r_key_1_an_idr_withheld_for_half_a_minute_is_stored_when_it_comes(
         # FFmpeg looks for parameters of the picture at the beginning only.
         assert [text for text in seen.pictures.complaints if "find codec parameters" not in text] == []
         assert seen.sent["keyframe_requests"] >= 2 * 30 - 5
-        assert seen.measured.beeps_s == pytest.approx(list(range(36)), abs=0.05)
-        assert seen.measured.flashes_s == pytest.approx(list(range(31, 36)), abs=0.05)
+        beeps, flashes = seen.measured.beeps_s, seen.measured.flashes_s  # those of the last moment may be cut off
+        assert beeps == pytest.approx(list(range(len(beeps))), abs=0.05)
+        assert flashes == pytest.approx(list(range(31, 31 + len(flashes))), abs=0.05)
+        assert len(beeps) >= 36
+        assert len(flashes) >= 5
         assert all(-EARLY_S <= offset <= LATE_S for offset in seen.measured.av_offsets_s)
 
 
