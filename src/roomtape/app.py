@@ -29,6 +29,7 @@ from prometheus_client import REGISTRY, Histogram
 from starlette.applications import Starlette
 
 from roomtape import loglines, process
+from roomtape.access import declared
 from roomtape.access.development import development_keys
 from roomtape.access.service import Access
 from roomtape.api import gateway, openapi
@@ -62,7 +63,7 @@ from roomtape.state.database import Database, DatabaseUnavailable
 from roomtape.state.ledger import Ledger
 from roomtape.state.resealing import MasterKey
 from roomtape.state.schema import nodes
-from roomtape.state.sealing import Sealer
+from roomtape.state.sealing import Sealer, SealError
 from roomtape.stats.quality import QualitySampler
 from roomtape.storage.s3 import S3Rules, S3Stores
 from roomtape.storage.spool import Spool
@@ -96,6 +97,7 @@ class Server:
         self.boot_id = uuid.uuid4().hex
         self._down = AsyncExitStack()  # what has to be closed, last made first
         self._draining = False
+        self._taking_accounts = asyncio.Lock()
         self._http_servers: list[HttpServer] = []
 
     async def start(self) -> None:
@@ -122,6 +124,7 @@ class Server:
         self.master_key = MasterKey(self.db, self.sealer, clock)
         self._spawn(self.master_key.run())
         self.access = Access(self.db, self.sealer, clock)
+        await self._take_accounts(config)
 
         self._rooms_ledger = Ledger(self.db, clock, "rooms")
         self.rooms = Rooms(
@@ -224,7 +227,26 @@ class Server:
         self._renew_certificates(config)
         for name in ("limits", "api", "callbacks", "rooms"):
             setattr(self.config, name, getattr(config, name))
+        self._spawn(self._take_accounts_anew(config))
         log.info("configuration_reloaded")
+
+    async def _take_accounts(self, config: Config) -> None:
+        """Make accounts, keys and policies what their file says. Raises StartFailed."""
+        if not config.access.accounts_file:
+            return
+        try:
+            wanted = declared.read(Path(config.access.accounts_file))
+            await declared.take_over(self.db, self.sealer, self.clock, wanted)
+        except (declared.BadDeclaration, SealError) as error:
+            raise StartFailed(f"access.accounts_file: {error}") from None
+        log.info("accounts_taken_over", file=config.access.accounts_file, accounts=len(wanted.account))
+
+    async def _take_accounts_anew(self, config: Config) -> None:
+        try:
+            async with self._taking_accounts:  # two reloads one after the other, the later last
+                await self._take_accounts(config)
+        except (StartFailed, DatabaseUnavailable) as error:
+            log.error("accounts_not_taken_over", reason=str(error), still="the former")
 
     def _renew_certificates(self, config: Config) -> None:
         for server in self._http_servers:

@@ -259,6 +259,15 @@ class Api(_Section):
     path_prefixes: Annotated[list[str], Meta(description="paths besides `/` that take API calls")] = []
 
 
+class Access(_Section):
+    """What a file declares of accounts, keys and policies, beside the command; read again on reload."""
+
+    accounts_file: Annotated[
+        str,
+        Meta(description="TOML file of accounts, keys and policies, readable by its owner only; empty: none"),
+    ] = ""
+
+
 class Database(_Section):
     """The state."""
 
@@ -351,6 +360,7 @@ class Config(_Section):
     callbacks: Callbacks = msgspec.field(default_factory=Callbacks)
     limits: Limits = msgspec.field(default_factory=Limits)
     api: Api = msgspec.field(default_factory=Api)
+    access: Access = msgspec.field(default_factory=Access)
     database: Database = msgspec.field(default_factory=Database)
     log: Log = msgspec.field(default_factory=Log)
     upload: Upload = msgspec.field(default_factory=Upload)

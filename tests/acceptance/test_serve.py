@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +19,11 @@ from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
+from tencentcloud.common import credential
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+from tencentcloud.common.profile.client_profile import ClientProfile
+from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.trtc.v20190722 import trtc_client
 
 from tests.support.rawhttp import code_of, signed
 from tests.support.stack import REPO, until
@@ -188,6 +194,71 @@ def test_the_gateway_judges_by_reloaded_limits_at_once(served: Served) -> None:
     # a bucket fills by the new rate from its first use on; at this one a millisecond is worth more than the calls
     raised = codes("[limits]\nper_account = 100000\n[limits.per_action]\nDescribeCloudRecording = 100000\n")
     assert set(raised[1:]) == {"ResourceNotFound"}
+
+
+def test_accounts_keys_and_policies_are_what_their_file_says(served: Served) -> None:
+    """The official SDK asks; the file is changed, read again, and asks again: no process is another."""
+    file, good = served.directory / "accounts.toml", served.config.read_text().partition("[limits]")[0]
+    log = served.directory / "log"
+    text = """
+[[account]]
+uin = 300000000001
+[[account.app]]
+sdk_app_id = 1400000300
+keys = ["usersig-key"]
+[[account.user]]
+uin = 300000000002
+presets = ["QcloudTRTCReadonlyAccess"]
+[[account.user.key]]
+secret_id = "AKIDdeclared"
+secret_key = "first-secret"
+"""
+
+    def declare(changed: str) -> None:
+        file.write_text(changed)
+        before = log.read_text().count("accounts_taken_over")
+        assert served.cli("config", "reload").returncode == 0
+        until("they are taken over", lambda: log.read_text().count("accounts_taken_over") > before)
+
+    def call(secret: str = "first-secret", action: str = "DescribeCloudRecording", app: int = 1400000300) -> str:
+        report = json.loads((served.directory / "d" / "run" / "server.json").read_text())
+        http = HttpProfile(protocol="http", endpoint=f"127.0.0.1:{report['http_port']}")
+        client = trtc_client.TrtcClient(
+            credential.Credential("AKIDdeclared", secret), "ap-singapore", ClientProfile(httpProfile=http)
+        )
+        try:
+            client.call_json(action, {"SdkAppId": app, "TaskId": "nobody"})
+        except TencentCloudSDKException as told:
+            return str(told.get_code())
+        return "OK"
+
+    processes = {p["pid"] for p in json.loads(served.cli("node", "--json").stdout)}
+    file.touch(0o600)
+    served.config.write_text(good + f'[access]\naccounts_file = "{file}"\n')
+    declare(text)
+    assert call() == "ResourceNotFound"
+    assert call(app=1) == "InvalidParameter.SdkAppId"
+    assert call(action="DeleteCloudRecording") == "AuthFailure.UnauthorizedOperation"
+    declare(text.replace("Readonly", "Full"))
+    assert call(action="DeleteCloudRecording") == "ResourceNotFound"
+    declare(text.replace("first-secret", "second-secret"))
+    assert (call(), call("second-secret")) == ("AuthFailure.SignatureFailure", "ResourceNotFound")
+    wrong = text.replace("QcloudTRTCReadonlyAccess", "Readonly")
+    file.write_text(wrong)
+    refused = served.cli("config", "reload")
+    assert (refused.returncode, "no preset Readonly" in refused.stderr) == (1, True)
+    checked = subprocess.run(
+        [sys.executable, "-m", "roomtape", "config", "check", str(served.config)],
+        capture_output=True, text=True, timeout=60, cwd=REPO, check=False,
+    )  # fmt: skip
+    assert (checked.returncode, "access.accounts_file: " in checked.stderr) == (1, True)
+    assert call("second-secret") == "ResourceNotFound"
+    declare(text.replace("AKIDdeclared", "AKIDanother"))
+    assert call("second-secret") == "AuthFailure.SecretIdNotFound"
+    assert {p["pid"] for p in json.loads(served.cli("node", "--json").stdout)} == processes
+    assert not re.search("(first|second)-secret|usersig-key", log.read_text())
+    served.config.write_text(good)
+    assert served.cli("config", "reload").returncode == 0
 
 
 def test_faults_cannot_be_injected(served: Served) -> None:

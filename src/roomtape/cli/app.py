@@ -50,9 +50,10 @@ def add_key(
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Take UserSigs of one more key, shown now and never again; those of the former keys stay good.
+    """Take UserSigs of one more key, too.
 
-    `usersig` issues with the new one from now on. When nobody uses a former key any more: `app retire-keys`.
+    It is shown now and never again; the former keys stay good. `usersig` issues with the new one from now
+    on. When nobody uses a former key any more: `app retire-keys`.
     """
     show(Admin(data_dir).post(f"/apps/{sdk_app_id}/keys", key=key), as_json)
 
@@ -61,7 +62,7 @@ def add_key(
 def retire_keys(
     sdk_app_id: SdkAppId, data_dir: place.DataDir = place.DEFAULT, as_json: AsJson = False
 ) -> None:
-    """Refuse UserSigs of all keys of an application but the newest, from now on."""
+    """Refuse UserSigs of all keys but the newest."""
     show(Admin(data_dir).post(f"/apps/{sdk_app_id}/keys/retire"), as_json)
 
 

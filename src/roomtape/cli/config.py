@@ -10,10 +10,22 @@ import typer
 
 from roomtape.cli import place
 from roomtape.cli.say import AsJson, Failure, note, show
-from roomtape.config import load, settings
+from roomtape.config import Config, ConfigError, load, settings
 from roomtape.supervisor import ask
 
 command = typer.Typer(help="Check a configuration, list all settings, reload.", no_args_is_help=True)
+
+
+def checked(config: Config) -> Config:
+    """The configuration, its accounts file read. Raises ConfigError."""
+    if config.access.accounts_file:
+        from roomtape.access import declared  # the database's library is slow to load
+
+        try:
+            declared.read(Path(config.access.accounts_file))
+        except declared.BadDeclaration as error:
+            raise ConfigError(f"access.accounts_file: {error}") from None
+    return config
 
 
 @command.command("check")
@@ -22,7 +34,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check a file and the environment. Names the wrong key and the nearest right one."""
-    config = load(file)
+    config = checked(load(file))
     if as_json:
         show(msgspec.to_builtins(config), True)
     note(f"the configuration is right: {file or 'no file, the defaults'} and the environment")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from roomtape.cli import place
+from roomtape.cli.config import checked
 from roomtape.config import Config, LocalBucket, load, split_address
 from roomtape.process import ServerReport
 from roomtape.supervisor import Supervisor, http_url_of
@@ -25,7 +26,7 @@ def dev(
     """Start a server for development. Rooms, API, recordings and console, ready in seconds."""
 
     def settings() -> Config:
-        config = dev_config(data_dir, http=http, webrtc=webrtc, rtmp=rtmp)
+        config = checked(dev_config(data_dir, http=http, webrtc=webrtc, rtmp=rtmp))
         if with_tls:
             from roomtape.cli import tls  # cryptography is slow to load
 

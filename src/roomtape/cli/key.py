@@ -13,7 +13,7 @@ from roomtape.cli.client import Admin
 from roomtape.cli.say import AsJson, show
 
 command = typer.Typer(
-    help="API keys: create, import, list, bind to addresses, rotate, disable.", no_args_is_help=True
+    help="API keys: create, list, bind to addresses, rotate, disable.", no_args_is_help=True
 )
 
 Allow = Annotated[
@@ -64,7 +64,10 @@ def import_key(
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Take over a key that was made elsewhere. Its SecretKey is read from standard input, or asked for."""
+    """Take over a key that was made elsewhere.
+
+    Its SecretKey is read from standard input, or asked for.
+    """
     secret_key = getpass.getpass("SecretKey: ") if sys.stdin.isatty() else sys.stdin.readline()
     made = Admin(data_dir).post(
         "/keys/import",
@@ -105,10 +108,11 @@ def rotate(
     data_dir: place.DataDir = place.DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Make a second key like this one: of the same account, bound to the same applications and addresses.
+    """Make a second key with the rights of this one.
 
-    Both are good until the former is disabled, so that callers can change over one by one. Its SecretKey is
-    shown now and never again. Without a SECRETID it is the master key: as `key rotate-master`.
+    It is of the same account, and bound to the same applications and addresses. Both are good until the
+    former is disabled, so that callers can change over one by one. Its SecretKey is shown now and never
+    again. Without a SECRETID it is the master key: as `key rotate-master`.
     """
     if secret_id is None:
         rotate_master(data_dir, as_json)
