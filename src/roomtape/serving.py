@@ -26,8 +26,11 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from roomtape._core import header_texts, whole_request
+
 MAX_HEADER_BYTES = 64 * 1024
 AT_ONCE_BYTES = 16 * 1024  # of body; a larger request takes the ordinary way
+BEGUN = "roomtape.begun"  # in a scope: the state of a `Begun`
 MIN_TAKEN_BYTES = 64 * 1024  # per `write_s`, of an answer that does not fit the system's buffers
 GRACE_S = 3  # for requests that are under way when the server ends
 
@@ -106,14 +109,23 @@ class Places:
         return str(address)
 
 
-class AtOnce(Protocol):
-    """Answers a whole request without waiting, or not.
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Of an answer that has to be waited for: the application is called, and finds this in its scope."""
 
-    The answer is header lines (each with its end; content-length among them) and body of a response 200.
-    None: the application is called with the same scope, and may find in it what was begun.
+    state: Any
+
+
+class AtOnce(Protocol):
+    """Answers a whole POST to a path without waiting, or begins to.
+
+    Headers are by lower-case name, of a repeated one the first; `peer` is an address, "" when unknown. The
+    answer is header lines (each with its end; content-length among them) and body of a response 200.
     """
 
-    def __call__(self, scope: dict[str, Any], body: bytes) -> tuple[bytes, bytes] | None: ...
+    def __call__(
+        self, path: str, headers: dict[str, str], body: bytes, peer: str
+    ) -> tuple[bytes, bytes] | Begun: ...
 
 
 class _Guarded(HttpToolsProtocol):
@@ -121,7 +133,7 @@ class _Guarded(HttpToolsProtocol):
 
     bounds: Bounds
     places: Places
-    answers: Mapping[bytes, AtOnce]  # by target
+    answers: Mapping[str, AtOnce]  # by target
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -130,6 +142,10 @@ class _Guarded(HttpToolsProtocol):
         self._reading = False
         self._answer: AtOnce | None = None  # for the request that is being read
         self._body = b""  # of such a one
+        self._begun: Begun | None = None  # by such a one: its application goes on with it
+        self._peer = ""
+        self._at_rest = True  # the parser is between two messages
+        self._default: tuple[object, bytes] = (None, b"")  # uvicorn's headers, and their lines
         self._in_header = True
         self._header_bytes = 0
         self._idle: asyncio.TimerHandle | None = None  # after an answer at once; it is not stopped in between
@@ -139,6 +155,7 @@ class _Guarded(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._peer = self.client[0] if self.client else ""
         try:
             self._place = self.places.take(transport)
         except NoPlace as refused:
@@ -193,6 +210,8 @@ class _Guarded(HttpToolsProtocol):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self._at_rest and len(data) <= AT_ONCE_BYTES and self._answered_whole(data):
+            return
         if self._in_header:
             self._header_bytes += len(data)
         self._idle_at = 0.0
@@ -217,15 +236,15 @@ class _Guarded(HttpToolsProtocol):
         self._unset_keepalive_if_required()  # an answer in the middle of what is being read has armed it
         self._idle_at = 0.0
         super().on_message_begin()
+        self._at_rest = False
         self._arm("late_header", self.bounds.header_s)
 
     def on_headers_complete(self) -> None:
         self._in_header = False
         self._arm("late_body", self.bounds.body_s)
-        if (answer := self.answers.get(self.url)) is not None and self._may_answer_at_once():
-            self._answer = answer
-        else:
-            super().on_headers_complete()
+        self._answer = self._at_once()
+        if self._answer is None:
+            self._call_application()
 
     def on_body(self, body: bytes) -> None:
         if self._answer is None:
@@ -241,49 +260,78 @@ class _Guarded(HttpToolsProtocol):
             self._disarm()
         self._in_header = True  # of the next request, should one follow
         self._header_bytes = 0
+        self._at_rest = not self.parser.should_upgrade()
         if self._answer is not None:
-            self._answer_at_once(self._answer)
-        else:
-            super().on_message_complete()
+            keep = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+            headers = header_texts(self.headers)
+            if self._answered_at_once(self._answer, self.url.decode("ascii"), headers, self._body, keep):
+                self._answer, self._body = None, b""
+                return
+            self._ordinary_way()
+        super().on_message_complete()
 
-    def _may_answer_at_once(self) -> bool:
-        """Whether nothing is between this request and its answer: no other answer, no full buffer."""
+    def _at_once(self) -> AtOnce | None:
+        """What may answer the request at once whose head has been parsed."""
+        if (
+            self._begun is not None
+            or not self._is_free()
+            or self.parser.get_method() != b"POST"
+            or self.expect_100_continue
+            or self.parser.should_upgrade()
+        ):
+            return None
+        return self.answers.get(self.url.decode("latin-1"))
+
+    def _is_free(self) -> bool:
+        """Whether nothing is between a request and its answer: no other answer, no full buffer."""
         return (
             (self.cycle is None or self.cycle.response_complete)
-            and self.parser.get_method() == b"POST"
-            and not self.expect_100_continue
             and not self.flow.write_paused
             and not self.transport.is_closing()
-            and not self.parser.should_upgrade()
         )
 
     def _ordinary_way(self) -> None:
         """Hand what has come of the request to the application, as if it had been from the beginning."""
         body, self._answer, self._body = self._body, None, b""
-        super().on_headers_complete()
+        self._call_application()
         if body:
             super().on_body(body)
 
-    def _answer_at_once(self, answer: AtOnce) -> None:
-        scope: Any = self.scope
-        scope["method"] = "POST"
-        scope["path"], scope["raw_path"], scope["query_string"] = self.url.decode("ascii"), self.url, b""
+    def _call_application(self) -> None:
+        if self._begun is not None:
+            scope: Any = self.scope
+            scope[BEGUN], self._begun = self._begun.state, None
+        super().on_headers_complete()
+
+    def _answered_whole(self, data: bytes) -> bool:
+        """Whether `data` was a whole plain request, as most are, and is answered: the parser never saw it."""
+        if not self._is_free() or (request := whole_request(data)) is None:
+            return False
+        target, headers, body, keep = request
+        if (answer := self.answers.get(target)) is None:
+            return False
+        self._unset_keepalive_if_required()
+        self._idle_at = 0.0
+        if self._deadline is not None:
+            self._disarm()
+        self._header_bytes = 0  # of empty lines before it
+        return self._answered_at_once(answer, target, headers, body, keep)
+
+    def _answered_at_once(
+        self, answer: AtOnce, path: str, headers: dict[str, str], body: bytes, keep: bool
+    ) -> bool:
+        """Whether the request is answered; else its application has to be called, to go on."""
         try:
-            answered = answer(scope, self._body)
+            answered = answer(path, headers, body, self._peer)
         except Exception:
             self.logger.exception("Exception in ASGI application\n")
             self.transport.close()
-            return
-        if answered is None:
-            self._ordinary_way()
-            super().on_message_complete()
-            return
-        self._answer, self._body = None, b""
-        lines, body = answered
-        keep = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
-        given = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+            return True
+        if isinstance(answered, Begun):
+            self._begun = answered
+            return False
         end = b"\r\n" if keep else b"connection: close\r\n\r\n"
-        self.transport.write(b"HTTP/1.1 200 OK\r\n%b%b%b%b" % (given, lines, end, body))
+        self.transport.write(b"HTTP/1.1 200 OK\r\n%b%b%b%b" % (self._lines(), answered[0], end, answered[1]))
         if keep:
             # As uvicorn's `on_response_complete` for a connection that has nothing else under way.
             self.server_state.total_requests += 1
@@ -293,6 +341,14 @@ class _Guarded(HttpToolsProtocol):
         else:
             self.transport.close()
             self.on_response_complete()
+        return True
+
+    def _lines(self) -> bytes:
+        """Those of the headers that uvicorn gives every answer; they are a new list once a second."""
+        default = self.server_state.default_headers
+        if default is not self._default[0]:
+            self._default = (default, b"".join([b"%b: %b\r\n" % header for header in default]))
+        return self._default[1]
 
     def _idle_over(self) -> None:
         """Close what was idle for `idle_s`. One timer serves many answers, and looks when the last was."""
@@ -404,7 +460,7 @@ class HttpServer(uvicorn.Server):
         listener: socket.socket,
         bounds: Bounds | None = None,
         *,
-        answers: Mapping[bytes, AtOnce] | None = None,
+        answers: Mapping[str, AtOnce] | None = None,
         tls_cert: str = "",
         tls_key: str = "",
     ) -> None:

@@ -28,6 +28,7 @@ from roomtape.api.signing import (
 from roomtape.clock import Clock
 from roomtape.config import Config
 from roomtape.rooms.service import Rooms
+from roomtape.serving import BEGUN, Begun
 from roomtape.state.database import Database
 from roomtape.state.ledger import Ledger
 from roomtape.state.sealing import Sealer
@@ -127,9 +128,13 @@ class Stand:
             "headers": [(n.encode(), v.encode("latin-1")) for n, v in (headers or {}).items()],
             "client": (address, 50000),
         }
-        if at_once and (answered := self.gateway.at_once(scope, body)) is not None:
-            lines = answered[0].decode().removesuffix("\r\n").split("\r\n")
-            return Answer(200, dict(line.split(": ", 1) for line in lines), answered[1])
+        if at_once:
+            # As a listener does, of a repeated header the first, names in lower case.
+            answered = self.gateway.at_once(path, dict(headers or {}), body, address)
+            if not isinstance(answered, Begun):
+                lines = answered[0].decode().removesuffix("\r\n").split("\r\n")
+                return Answer(200, dict(line.split(": ", 1) for line in lines), answered[1])
+            scope[BEGUN] = answered.state
         await self.gateway(scope, receive, send)
         start, end = sent
         return Answer(start["status"], {n.decode(): v.decode() for n, v in start["headers"]}, end["body"])

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use roomtape_core::fuzzing;
+use roomtape_http::whole;
 use roomtape_io::tap::wire;
 use roomtape_media::aac::{adts_header, AdtsHeader, AudioConfig};
 use roomtape_media::h264::{
@@ -82,6 +83,11 @@ pub const ALL: &[Target] = &[
         name: "ts",
         samples: transport_streams,
         run: transport_stream,
+    },
+    Target {
+        name: "http",
+        samples: http_requests,
+        run: http_request,
     },
 ];
 
@@ -532,4 +538,32 @@ fn transport_stream(data: &[u8]) {
         assert!(bytes <= data.len() as u64);
         assert!(content.len() <= 2);
     }
+}
+
+// ---- requests ----------------------------------------------------------------------------------
+
+fn http_requests() -> Vec<Vec<u8>> {
+    [
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}",
+        "POST /v1 HTTP/1.1\r\nContent-Length:0\r\nConnection: close\r\nX-TC-Token: \r\n\r\n",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}
+
+/// What is read is all of it: written again and read again it is the same.
+fn http_request(data: &[u8]) {
+    let Some(request) = whole(data) else { return };
+    let mut again = [b"POST ", request.target, b" HTTP/1.1\r\n"].concat();
+    for (name, value) in &request.headers {
+        assert!(!name.is_empty() && !value.contains(&b'\n'));
+        again.extend([name, &b": "[..], value, b"\r\n"].concat());
+    }
+    again.extend([b"\r\n", request.body].concat());
+    let same = whole(&again).unwrap();
+    assert_eq!(same.headers, request.headers);
+    assert_eq!(
+        (same.target, same.body, same.keep_alive),
+        (request.target, request.body, request.keep_alive)
+    );
 }

@@ -30,7 +30,7 @@ macro_rules! targets {
     };
 }
 
-targets!(sps, avcc, aac, vp8, opus, amf, rtmp, tap, stun, sdp, depack, ts);
+targets!(sps, avcc, aac, vp8, opus, amf, rtmp, tap, stun, sdp, depack, ts, http);
 
 #[test]
 fn a_parser_that_panics_is_found_and_can_be_repeated() {

@@ -2,6 +2,7 @@
 
 mod core;
 mod events;
+mod http;
 mod sign;
 mod ts;
 
@@ -13,7 +14,8 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(ts::ts_mux, m)?)?;
     m.add_function(wrap_pyfunction!(ts::ts_inspect, m)?)?;
     m.add_function(wrap_pyfunction!(ts::ts_piece, m)?)?;
-    m.add_function(wrap_pyfunction!(sign::header_texts, m)?)?;
+    m.add_function(wrap_pyfunction!(http::header_texts, m)?)?;
+    m.add_function(wrap_pyfunction!(http::whole_request, m)?)?;
     m.add_function(wrap_pyfunction!(sign::tc3_fits, m)?)?;
     Ok(())
 }

@@ -39,6 +39,7 @@ class Call(msgspec.Struct, eq=False):
     headers: dict[str, str]  # by lower-case name
     address: str  # the caller's, as believed
     trusted: bool  # the peer is a proxy of ours
+    trace_id: str  # to be echoed; "" when there is none
     started_ns: int
     request_id: str
     steps: Iterator[Any]  # of the chain, those that are left

@@ -33,15 +33,13 @@ from roomtape.api.steps import Chain
 from roomtape.api.tally import Tally
 from roomtape.config import Config
 from roomtape.loglines import Often
+from roomtape.serving import BEGUN, AtOnce, Begun
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Step = Callable[[Chain, Call], Awaitable[None] | None]
-Headers = list[tuple[bytes, bytes]]
-Paused = tuple[Call, Awaitable[None] | None]
-
-PAUSED = "roomtape.paused"  # in a scope: a request that `at_once` has begun
+Waiting = tuple[Call, Awaitable[None]]  # what `at_once` gives of a request that it has begun
 
 # The order of checks; the first failure ends the request.
 STEPS: tuple[Step, ...] = (
@@ -90,11 +88,12 @@ class Gateway:
         self._proxies = [ipaddress.ip_network(text) for text in config.server.trusted_proxies]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        paused: Paused | None = scope.get(PAUSED)
-        if paused is not None:
-            call, waiting = paused
+        waiting: Awaitable[None] | None
+        begun: Waiting | None = scope.get(BEGUN)
+        if begun is not None:
+            call, waiting = begun
         else:
-            call = self._begin(scope)
+            call = self._of_scope(scope)
             if not await _read_body(call, receive):
                 return  # the client went away
             waiting = self._walk(call)
@@ -106,24 +105,27 @@ class Gateway:
             else:
                 waiting = self._walk(call)
         body = self._body(call)
-        await send({"type": "http.response.start", "status": 200, "headers": _headers(call, body)})
+        lines = _header_lines(call, len(body)).split(b"\r\n")
+        headers = [tuple(line.split(b": ", 1)) for line in lines if line]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         self._note(call, len(body))
 
-    def at_once(self, scope: dict[str, Any], body: bytes) -> tuple[bytes, bytes] | None:
-        """Header lines and body of the answer (always 200) to a whole small request, if it needs no waiting.
+    def at_once(
+        self, path: str, headers: dict[str, str], body: bytes, peer: str
+    ) -> tuple[bytes, bytes] | Begun:
+        """Header lines and body of the answer (always 200) to a whole small POST, if it needs no waiting.
 
-        None: call this application with the same scope; it goes on from where this has got.
+        As `serving.AtOnce` has it: else this application goes on from where this has got.
         """
-        call = self._begin(scope)
+        call = self._begin("POST", path, b"", headers, peer)
         call.body = body
         waiting = self._walk(call)
         if waiting is not None:
-            scope[PAUSED] = (call, waiting)
-            return None
+            return Begun((call, waiting))
         answer = self._body(call)
         self._note(call, len(answer))
-        return b"".join([b"%b: %b\r\n" % header for header in _headers(call, answer)]), answer
+        return _header_lines(call, len(answer)), answer
 
     def _walk(self, call: Call) -> Awaitable[None] | None:
         """Take the steps that are left until one has to wait, and for what; None at the end of the way."""
@@ -156,10 +158,15 @@ class Gateway:
             )
         return self._slow_down(call, call.failure)
 
-    def _begin(self, scope: Scope) -> Call:
+    def _of_scope(self, scope: Scope) -> Call:
+        raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+        path = raw_path.decode("latin-1").partition("?")[0]
         # Names are lower case already (ASGI); of a repeated header the first counts.
         headers = signing.header_texts(scope["headers"])
         peer = (scope.get("client") or ("",))[0]
+        return self._begin(scope["method"], path, scope["query_string"], headers, peer)
+
+    def _begin(self, method: str, path: str, query: bytes, headers: dict[str, str], peer: str) -> Call:
         trusted = bool(self._proxies) and self._is_proxy(peer)
         address = peer
         if trusted:
@@ -170,14 +177,14 @@ class Gateway:
                 address = hop
                 if not self._is_proxy(hop):
                     break
-        raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         return Call(
-            scope["method"],
-            "/" if raw_path == b"/" else raw_path.decode("latin-1").partition("?")[0],
-            scope["query_string"],
+            method,
+            path,
+            query,
             headers,
             address,
             trusted,
+            _trace_id(headers),
             self._chain.services.clock.monotonic_ns(),
             request_id(),
             iter(STEPS),
@@ -233,7 +240,7 @@ class Gateway:
             call.app.sdk_app_id if call.app else 0,
             call.address,
             call.client[:64],
-            _trace_id(call),
+            call.trace_id,
             call.replayed,
             took_ns // 100_000 / 10,
             len(call.body),
@@ -264,8 +271,8 @@ class Straight:
         self._at = {route.path: route.app for route in api}
         self._others = others
         # Of requests that name a path and nothing more, for a listener that can answer at once.
-        self.at_once = {
-            route.path.encode(): route.app.at_once for route in api if isinstance(route.app, Gateway)
+        self.at_once: dict[str, AtOnce] = {
+            route.path: route.app.at_once for route in api if isinstance(route.app, Gateway)
         }
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
@@ -336,24 +343,21 @@ def _failure(call: Call, error: ApiError) -> bytes:
     return msgspec.json.encode({"Response": {"Error": told, "RequestId": call.request_id}})
 
 
-def _headers(call: Call, body: bytes) -> Headers:
-    headers: Headers = [
-        # Exactly this: one client compares it for equality before it looks for an error.
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"x-tc-requestid", call.request_id.encode()),
-    ]
-    trace_id = _trace_id(call)
-    if trace_id:
-        headers.append((b"x-tc-traceid", trace_id.encode("latin-1")))
+def _header_lines(call: Call, size: int) -> bytes:
+    """Each with its end; of an answer whose body has `size` bytes."""
+    # The type is exactly this: one client compares it for equality before it looks for an error.
+    lines = b"content-type: application/json\r\ncontent-length: %d\r\nx-tc-requestid: %b\r\n" % (
+        size,
+        call.request_id.encode(),
+    )
+    if call.trace_id:
+        lines += b"x-tc-traceid: %b\r\n" % call.trace_id.encode()
     if call.too_large:
-        headers.append((b"connection", b"close"))
-    return headers
+        lines += b"connection: close\r\n"
+    return lines
 
 
-def _trace_id(call: Call) -> str:
+def _trace_id(headers: Mapping[str, str]) -> str:
     """The caller's trace id, if it is one that can be echoed."""
-    value = call.headers.get("x-tc-traceid")
-    if not value:
-        return ""
+    value = headers.get("x-tc-traceid", "")
     return value if len(value) <= MAX_TRACE_ID and value.isascii() and value.isprintable() else ""

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from roomtape.serving import AT_ONCE_BYTES, Bounds, HttpServer, listen
+from roomtape._core import header_texts
+from roomtape.serving import AT_ONCE_BYTES, BEGUN, Begun, Bounds, HttpServer, listen
 
 HEADER_S, BODY_S, IDLE_S = 0.3, 0.4, 1.0
 LATER = b"later"  # a body that starts so is answered after a wait
@@ -25,14 +26,15 @@ class App:
         self.at_once_count = 0
         self.release = asyncio.Event()
 
-    def at_once(self, scope: dict[str, Any], body: bytes) -> tuple[bytes, bytes] | None:
+    def at_once(
+        self, path: str, headers: dict[str, str], body: bytes, peer: str
+    ) -> tuple[bytes, bytes] | Begun:
         if body == b"broken":
             raise RuntimeError("a bug")
         if body.startswith(LATER):
-            scope["begun"] = True
-            return None
+            return Begun(peer)
         self.at_once_count += 1
-        answer = self._answer(scope, body)
+        answer = self._answer("POST", path, headers, body, peer)
         return b"".join(b"%b: %b\r\n" % header for header in self._headers(answer)), answer
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -44,19 +46,19 @@ class App:
             body += message["body"]
             if not message["more_body"]:
                 break
+        peer = scope["client"][0]
         if body.startswith(LATER):
+            assert scope.get(BEGUN, peer) == peer
             await self.release.wait()
-        answer = self._answer(scope, body)
+        target = scope["raw_path"].decode() + "?" * bool(scope["query_string"])
+        answer = self._answer(scope["method"], target, header_texts(scope["headers"]), body, peer)
         await send({"type": "http.response.start", "status": 200, "headers": self._headers(answer)})
         await send({"type": "http.response.body", "body": answer})
 
     @staticmethod
-    def _answer(scope: dict[str, Any], body: bytes) -> bytes:
-        headers = {name: value for name, value in scope["headers"] if name != b"host"}
-        kept = {
-            name: scope[name] for name in ("type", "method", "path", "raw_path", "query_string", "scheme")
-        }
-        return repr((kept, headers, len(body), body[:20])).encode()
+    def _answer(method: str, target: str, headers: dict[str, str], body: bytes, peer: str) -> bytes:
+        told = sorted(headers.items())
+        return repr((method, target, told, len(body), body[:20], peer)).encode()
 
     @staticmethod
     def _headers(answer: bytes) -> list[tuple[bytes, bytes]]:
@@ -96,7 +98,7 @@ async def pair() -> AsyncIterator[Pair]:
     bounds = Bounds(header_s=HEADER_S, body_s=BODY_S, idle_s=IDLE_S)
     async with AsyncExitStack() as down:
         ports = []
-        for answers in ({b"/": app.at_once, b"/v1": app.at_once}, None):
+        for answers in ({"/": app.at_once, "/v1": app.at_once}, None):
             listener = listen("127.0.0.1", 0)
             server = HttpServer(app, listener, bounds, answers=answers)
             await server.start()
@@ -183,7 +185,7 @@ def test_however_requests_are_cut_and_follow_each_other_the_answers_are_the_same
         app = App()
         async with AsyncExitStack() as down:
             ports = []
-            for answers in ({b"/": app.at_once, b"/v1": app.at_once}, None):
+            for answers in ({"/": app.at_once, "/v1": app.at_once}, None):
                 listener = listen("127.0.0.1", 0)
                 server = HttpServer(app, listener, answers=answers)
                 await server.start()
@@ -253,7 +255,7 @@ async def test_a_request_that_never_ends_is_closed_in_time(
 
 async def test_the_end_of_the_server_waits_for_a_request_that_is_being_read() -> None:
     app, listener = App(), listen("127.0.0.1", 0)
-    server = HttpServer(app, listener, answers={b"/": app.at_once})
+    server = HttpServer(app, listener, answers={"/": app.at_once})
     await server.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
     writer.write(post()[:-2])
