@@ -112,12 +112,13 @@ def test_no_wire_names_in_the_domains() -> None:
     assert found == {}
 
 
-def test_the_core_is_imported_for_media_transport_streams_and_signatures_alone() -> None:
+def test_the_core_is_imported_for_media_transport_streams_signatures_and_requests_alone() -> None:
     importers = [name for name, text in python("").items() if "roomtape._core" in imports(text)]
     assert sorted(importers) == [
         "src/roomtape/api/signing.py",
         "src/roomtape/media/core.py",
         "src/roomtape/media/ts.py",
+        "src/roomtape/serving.py",
     ]
 
 
