@@ -6,7 +6,7 @@ from roomtape.media.clocks import PICTURE_HZ
 from roomtape.media.fill import BLACK_AFTER, held_idr
 from roomtape.media.frames import NS, Coded
 from roomtape.recording.desk import Desk
-from roomtape.recording.journal import KEY
+from roomtape.recording.journal import KEY, JournalBroken
 from roomtape.recording.outlet import Outlet
 from roomtape.recording.strand import Strand
 from roomtape.recording.writing import Made
@@ -50,8 +50,12 @@ def _fill_picture(desk: Desk, outlet: Outlet, strand: Strand, until_ns: int) -> 
     bound = -(-(start + outlet.cutter.most_ns) * PICTURE_HZ // NS)
     if picture.last >= bound or pos < bound:
         return []
+    try:
+        packets = desk.journal.window(outlet.key, start, None)
+    except JournalBroken:
+        return []  # told when the piece is made of it
     units: list[bytes] = []
-    for packet in desk.journal.window(outlet.key, start, None):
+    for packet in packets:
         if packet.stream == strand.stream:
             units = [packet.data] if packet.flags & KEY else [*units, packet.data]
     held = held_idr(units)

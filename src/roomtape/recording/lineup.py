@@ -345,12 +345,7 @@ class Lineup:
     def advance(self, made: Made) -> None:
         """What time alone brings is added to `made`: beginnings, silence, ends."""
         desk = self._desk
-        for strand in list(desk.reading.values()):
-            if not strand.started and strand.held:
-                self._return(strand, strand.held)
-                made.append(
-                    (strand, strand.choose_start(desk.watermark, desk.task0, self._sound_error(strand)))
-                )
+        self.begin(made, desk.watermark)
         for strand in list(desk.reading.values()):
             given_up = strand.final_seq is not None and desk.now >= strand.asked_ns + READ_OUT_NS
             if strand.read_out() or given_up:
@@ -367,6 +362,15 @@ class Lineup:
         for outlet in desk.outlets.values():
             if not outlet.live and outlet.dormant_ns is None:
                 made += filling.let_go(outlet)
+
+    def begin(self, made: Made, waited_until_ns: int) -> None:
+        """Let tracks begin of which it is clear by then where."""
+        desk = self._desk
+        for strand in list(desk.reading.values()):
+            if not strand.started and strand.held:
+                self._return(strand, strand.held)
+                coded = strand.choose_start(waited_until_ns, desk.task0, self._sound_error(strand))
+                made.append((strand, coded))
 
     def _advance_and_write(self) -> None:
         made: Made = []

@@ -29,6 +29,7 @@ __all__ = ["Place", "Recorder"]
 
 STOP_WAIT_NS = NS
 REPEAT_NS = 2 * NS
+FOREVER_NS = 1 << 62
 
 
 class Recorder:
@@ -270,6 +271,8 @@ class Recorder:
             return
         desk = self._desk
         made: Made = []
+        if how == STOPPED:
+            self._lineup.begin(made, FOREVER_NS)  # no key picture is waited for any more
         until = desk.watermark if desk.stop_at is None else min(desk.stop_at, desk.watermark)
         for outlet in desk.outlets.values():
             if outlet.live and outlet.dormant_ns is None:

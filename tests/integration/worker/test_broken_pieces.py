@@ -108,6 +108,27 @@ def test_a_bit_that_turned_over_in_the_journal_costs_its_batch(
     assert path.parent / BROKEN / path.name in aside(it)
 
 
+def test_a_picture_that_would_be_held_and_cannot_be_read_does_not_end_the_task(
+    inline: Callable[..., Inline],
+) -> None:
+    """A picture that lasts past the longest piece is made again from the journal, if it can be read."""
+    it = inline(piece_ms=1000 * PIECE_S, max_piece_ms=6000)
+    it.start()
+    pictures = h264_flashes(2)
+    it.publish("amy", "video", pictures)
+    it.publish("amy", "audio", opus_beeps(LONG_S))
+    it.until(3)
+    path = newest(it)
+    turn_a_bit(path, path.read_bytes().index(pictures[-1].data) + 1)
+    it.until(LONG_S)
+    it.recorder.on_control(_stop(it), it._now_ns)
+    for _ in range(10):
+        it.play_to(it.now_s + 1)
+    assert it.recorder.done
+    assert any(", video of" in note.text for note in it.notes("gap_broken"))
+    assert it.measured("amy", "main", "audio").duration_s == pytest.approx(LONG_S, abs=0.1)
+
+
 @pytest.mark.parametrize("reboots", [False, True])
 def test_a_successor_that_finds_the_journal_damaged_says_so_and_goes_on(
     inline: Callable[..., Inline], reboots: bool

@@ -146,6 +146,31 @@ def test_without_an_idr_in_a_second_the_held_one_begins_if_it_may(
     assert it.of("amy", "main", "video")[0].start_ns == pytest.approx(start_s * 1e9, abs=5e7)
 
 
+@pytest.mark.parametrize(("pre_create", "pictures"), [("gop", 30), ("never", 0)])
+@pytest.mark.parametrize("av_merge", [0, 1])
+def test_one_that_is_stopped_before_an_idr_comes_has_the_held_one_if_it_may(
+    inline: Callable[..., Inline], pre_create: str, pictures: int, av_merge: int
+) -> None:
+    """From the last IDR before Create on; the sound begins at Create."""
+    it = inline(pre_create=pre_create, av_merge=av_merge)
+    for kind, frames in (("video", h264_flashes(9, gop_s=4)), ("audio", opus_beeps(9))):
+        it.publish("amy", kind, frames, at_s=-0.5)
+    for source in it.sources:
+        source.push(it.core, it.plan.created_ns)
+    it.start()
+    it.until(0.5)
+    it.stop()
+    what = "audiovideo" if av_merge else "video"
+    found = it.elementary("amy", "main", what).pictures if it.of("amy", "main", what) else []
+    assert len(found) == pictures
+    if pictures:
+        assert found[0][0] == pytest.approx(-0.5 * 90_000, abs=4500)
+        assert it.measured("amy", "main", what).warnings == []
+    sound = it.of("amy", "main", "audiovideo" if av_merge else "audio")
+    assert len(sound) == 1
+    assert len(it.elementary("amy", "main", "audiovideo" if av_merge else "audio").aac) in (23, 24, 25)
+
+
 def test_f30_r_res_1_a_change_of_size_begins_a_piece_after_a_mark(inline: Callable[..., Inline]) -> None:
     it = inline()
     it.start()
