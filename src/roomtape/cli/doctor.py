@@ -10,13 +10,18 @@ import resource
 import shutil
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -24,12 +29,16 @@ from roomtape.cli import place
 from roomtape.cli.dev import dev_config
 from roomtape.cli.say import AsJson, Failure, show
 from roomtape.config import Config, load, split_address
+from roomtape.fetching.guard import AddressRefused, Guard, check_port
 from roomtape.worker.sandbox import landlock_abi
 
 GB = 1_000_000_000
 SLOW_SYNC_MS = 50.0
 FILES_WANTED = 4096
 LIBRARY_NEARLY_FULL = 0.9
+STORE_WAIT_S = 10.0
+STORE_READ_BYTES = 65_536
+STORE_SKEW_S = 300  # S3 refuses at 15 minutes, some stores at 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ def _present(data_dir: Path) -> Config:
 def examine(config: Config) -> Iterator[Finding]:
     """All findings, in the order a person would fix them."""
     checks: tuple[Callable[[Config], Iterator[Finding]], ...] = (
-        _ports, _candidates, _clock, _disk, _database, _buckets, _library, _codecs, _sandbox, _files,
+        _ports, _candidates, _clock, _disk, _database, _buckets, _stores, _library, _codecs, _sandbox, _files,
     )  # fmt: skip
     for check in checks:
         try:
@@ -182,7 +191,17 @@ def _disk(config: Config) -> Iterator[Finding]:
             break
     else:
         yield Finding("disk", "ok", found)
-    took_ms = _sync_ms(where)
+    try:
+        took_ms = _sync_ms(where)
+    except OSError as error:
+        fix = {
+            errno.ENOSPC: "make room; recordings wait in memory until there is some",
+            errno.EDQUOT: "raise the quota of the server's user; recordings wait in memory until then",
+            errno.EROFS: "mount it for writing (mount -o remount,rw); kernels do this to a disk that fails",
+            errno.EACCES: f"let the server's user write {where}, or set --data-dir",
+        }.get(error.errno or 0, "look at the kernel's log (dmesg): the disk may be failing")
+        yield Finding("disk write", "fail", f"{where}: {error.strerror}", fix)
+        return
     if took_ms > SLOW_SYNC_MS:
         fix = "a slow disk costs up to that much of sound and picture at a power cut; see spool.sync_s"
         yield Finding("disk sync", "warn", f"{took_ms:.0f} ms for 1 MB", fix)
@@ -197,13 +216,15 @@ def _sync_ms(directory: Path) -> float:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             begin = time.monotonic()
-            os.write(fd, bytes(1 << 20))
+            if os.write(fd, bytes(1 << 20)) < 1 << 20:  # how a full disk shows itself first
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fdatasync(fd)
             return (time.monotonic() - begin) * 1000
         finally:
             os.close(fd)
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _database(config: Config) -> Iterator[Finding]:
@@ -240,6 +261,55 @@ def _buckets(config: Config) -> Iterator[Finding]:
             with contextlib.suppress(OSError):
                 probe.unlink(missing_ok=True)
         yield Finding(f"bucket {name}", "ok" if good else "fail", f"{directory} can be written")
+
+
+def _stores(config: Config) -> Iterator[Finding]:
+    """Ask each endpoint of `storage.endpoints` for a word, as the server would reach it; without a key."""
+    guard = Guard(config.fetching.allow, allow_loopback=config.dev)
+    for name, text in sorted(config.storage.endpoints.items()):
+        url = text if "://" in text else f"https://{text}"
+        try:
+            yield _store(f"store {name}", url, guard, config.storage.ca_file)
+        except AddressRefused as refused:
+            fix = "add its address to fetching.allow if recordings may go there"
+            yield Finding(f"store {name}", "fail", f"{url}: {refused}", fix)
+        except ssl.SSLCertVerificationError as error:
+            fix = "set storage.ca_file to the authority of its certificate, or renew it"
+            yield Finding(f"store {name}", "fail", f"{url}: {error.verify_message}", fix)
+        except (OSError, HTTPException, ValueError) as error:
+            fix = "check storage.endpoints, and the way there; recordings wait in the spool meanwhile"
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            yield Finding(f"store {name}", "fail", f"{url}: {why}", fix)
+
+
+def _store(check: str, url: str, guard: Guard, ca_file: str) -> Finding:
+    """Raises OSError and ValueError where nothing answers."""
+    guard.check_url(url)
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    check_port(port)
+    for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        guard.check(ip_address(str(address[0]).split("%")[0]))
+    if parts.scheme == "https":
+        context = ssl.create_default_context()
+        if ca_file:
+            context.load_verify_locations(ca_file)
+        connection: HTTPConnection = HTTPSConnection(host, port, timeout=STORE_WAIT_S, context=context)
+    else:
+        connection = HTTPConnection(host, port, timeout=STORE_WAIT_S)
+    with contextlib.closing(connection):
+        connection.request("GET", f"{parts.path}/", headers={"User-Agent": "roomtape"})
+        answer = connection.getresponse()
+        body = answer.read(STORE_READ_BYTES)
+    if not any(word in body for word in (b"<Error", b"ListAllMyBucketsResult")):
+        fix = "name the address of its S3 API, not that of a web page beside it"
+        return Finding(check, "fail", f"{url} answers {answer.status}, but not as an S3 store", fix)
+    with contextlib.suppress(TypeError, ValueError):
+        skew_s = parsedate_to_datetime(answer.headers["Date"]).timestamp() - time.time()
+        if abs(skew_s) > STORE_SKEW_S:
+            fix = "set the clock of this machine, or the store's: signatures are refused when they differ"
+            return Finding(check, "fail", f"{url}: its clock is {skew_s:+.0f} s from ours", fix)
+    return Finding(check, "ok", f"{url} answers as an S3 store")
 
 
 def _library(config: Config) -> Iterator[Finding]:
