@@ -33,12 +33,13 @@ def signed(
     at_s: int | None = None,
     signed_host: str = "",
     signed_body: bytes | None = None,
+    content_type: str = "application/json",
 ) -> bytes:
     """One request as the Python SDK sends it; `signed_*` differ from what is sent when given."""
     stamp = str(int(time.time()) if at_s is None else at_s)
     date = utc_date(int(stamp))
     names = ("content-type", "host")
-    covered = {"content-type": "application/json", "host": signed_host or host}
+    covered = {"content-type": content_type, "host": signed_host or host}
     request = Tc3Request("POST", "/", b"", covered, body if signed_body is None else signed_body, stamp)
     canonical = canonical_request(
         request, names, payload_hash(request), path="/", host=covered["host"], lower=False
@@ -46,7 +47,7 @@ def signed(
     scope = Authorization(secret_id, date, "trtc", names, "")
     signature = tc3_signature(tc3_key(secret_key, date, "trtc"), scope, stamp, canonical)
     head = (
-        f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: {content_type}\r\n"
         f"Content-Length: {len(body)}\r\nUser-Agent: test\r\nAccept: */*\r\nX-TC-Action: {action}\r\n"
         f"X-TC-Version: 2019-07-22\r\nX-TC-Timestamp: {stamp}\r\nX-TC-Region: {REGION}\r\n"
         "X-TC-RequestClient: SDK_PYTHON_3.1.193\r\nX-TC-Language: en-US\r\n"

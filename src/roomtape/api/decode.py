@@ -23,6 +23,7 @@ from roomtape.contract.members import Member, members
 from roomtape.contract.shapes import Part
 
 P = TypeVar("P", bound=Part)
+MAX_LEVELS = 32  # of a flattened name; no published one has half as many
 MAX_ITEMS = 10_000  # of any list; far above every published bound, so that a huge one costs nothing
 
 
@@ -97,10 +98,14 @@ def _plain(shape: type[P]) -> tuple[msgspec.json.Decoder[P], tuple[tuple[str, st
 def plant(pairs: Iterable[tuple[str, str]]) -> Tree:
     """Put flattened names back into levels: `A.0.B=x` is field B of element 0 of A.
 
-    Raises ApiError when a name is given both as a value and as a prefix.
+    Raises ApiError when a name is given both as a value and as a prefix, or has too many levels.
     """
     root = Tree()
     for name, value in pairs:
+        if name.count(".") >= MAX_LEVELS:
+            raise ApiError(
+                "InvalidParameter", messages.Text("A parameter has too many levels.", "参数层级过多。")
+            )
         at: Any = root
         *path, last = name.split(".")
         for step in path:

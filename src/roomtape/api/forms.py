@@ -18,6 +18,15 @@ JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
+# All far above what any action takes: so that a request made to be costly costs next to nothing.
+MAX_PAIRS = 10_000  # of a query or form, whose parameters are read before it is known who calls
+MAX_ESCAPES = 65_536  # of a query or form: bytes written as %XX
+MAX_PARTS = 1_000  # of a multipart body, a parameter each
+MAX_PART = 1024 * 1024  # bytes of one, as many as a whole form may have
+MAX_BRACKETS = 50_000  # objects and lists of a JSON text
+MAX_COMMAS = 150_000  # of a JSON text
+_SHORT = 64 * 1024  # of a JSON text, which needs no counting
+
 _MAX_TYPE = 200  # characters, far more than any media type has
 
 # Parameters of the request itself. They travel among an action's own in a query or form.
@@ -40,7 +49,9 @@ def _media_type(content_type: str) -> str:
 
 
 def parse_form(raw: bytes) -> list[tuple[str, str]]:
-    """The decoded pairs of a query or form, empty values kept. Raises ApiError for broken UTF-8."""
+    """The decoded pairs of a query or form, empty values kept. Raises ApiError: no UTF-8, or too many."""
+    if raw.count(b"&") >= MAX_PAIRS or raw.count(b"%") > MAX_ESCAPES:
+        raise _too_many()
     try:
         return parse_qsl(raw.decode(), keep_blank_values=True, errors="strict")
     except (UnicodeDecodeError, ValueError):
@@ -51,10 +62,35 @@ def not_utf8() -> ApiError:
     return ApiError("InvalidParameter", Text("The parameters must be UTF-8.", "参数必须是 UTF-8 编码。"))
 
 
+TOO_MANY = Text("The request has too many values.", "请求中的值过多。")
+
+
+class TooManyValues(Exception):
+    """A JSON text has more values than any request."""
+
+
+def _too_many() -> ApiError:
+    return ApiError("InvalidParameter", TOO_MANY)
+
+
+def parse_json(text: bytes | bytearray) -> Any:
+    """A JSON text as it is, of any shape.
+
+    Raises:
+        TooManyValues
+        msgspec.DecodeError, UnicodeDecodeError, RecursionError: it cannot be read.
+    """
+    if len(text) > _SHORT and (
+        text.count(b"[") + text.count(b"{") > MAX_BRACKETS or text.count(b",") > MAX_COMMAS
+    ):
+        raise TooManyValues
+    return msgspec.json.decode(text)
+
+
 def parse_multipart(content_type: str, body: bytes) -> dict[str, Any]:
     """One parameter per part: JSON where the part says so, else text typed by the action's shape.
 
-    Raises ApiError (InvalidRequest) for broken framing.
+    Raises ApiError: InvalidRequest for broken framing, InvalidParameter for too many or too large parts.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
@@ -77,6 +113,7 @@ class _Parts:
     def __init__(self) -> None:
         self.parameters: dict[str, Any] = {}
         self.ended = False
+        self._parts = 0
         self._headers: dict[bytes, bytes] = {}
         self._name = b""
         self._value = b""
@@ -94,6 +131,9 @@ class _Parts:
         }
 
     def _part_begin(self) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise _too_many()
         self._headers, self._data = {}, bytearray()
         self._name = self._value = b""
 
@@ -108,6 +148,8 @@ class _Parts:
         self._name = self._value = b""
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if len(self._data) + end - start > MAX_PART:
+            raise ApiError("InvalidParameter", Text("A parameter is above 1 MB.", "单个参数超过 1 MB。"))
         self._data += data[start:end]
 
     def _part_end(self) -> None:
@@ -116,11 +158,13 @@ class _Parts:
             raise _broken()
         try:
             if media_type(self._headers.get(b"content-type", b"").decode("latin-1")) == JSON:
-                self.parameters[name.decode()] = msgspec.json.decode(self._data)
+                self.parameters[name.decode()] = parse_json(self._data)
             else:
                 self.parameters[name.decode()] = Leaf(self._data.decode())
         except UnicodeDecodeError:
             raise not_utf8() from None
+        except TooManyValues:
+            raise _too_many() from None
         except (msgspec.DecodeError, RecursionError):
             raise _broken() from None
 

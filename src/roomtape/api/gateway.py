@@ -6,6 +6,7 @@ A plain ASGI application, so that a request meets nothing but this. Whatever hap
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import random
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -305,7 +306,7 @@ async def _read_body(call: Call, receive: Receive) -> bool:
         if not call.too_large and len(piece) <= limit:
             call.body = piece
             return True
-    body = bytearray()
+    body = io.BytesIO()  # gives its bytes away uncopied: of 10 MB there is one copy, not two
     received = 0
     while True:
         if message["type"] == "http.disconnect":
@@ -314,13 +315,13 @@ async def _read_body(call: Call, receive: Receive) -> bool:
         received += len(piece)
         if received > limit:
             call.too_large = True
-            body.clear()
+            body = io.BytesIO()
         elif not call.too_large:
-            body += piece
+            body.write(piece)
         if received > DISCARD_LIMIT or not message.get("more_body", False):
             break
         message = await receive()
-    call.body = bytes(body)
+    call.body = body.getvalue()
     return True
 
 

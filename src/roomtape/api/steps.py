@@ -38,9 +38,12 @@ from roomtape.api.forms import (
     FORM,
     JSON,
     MULTIPART,
+    TOO_MANY,
+    TooManyValues,
     media_type,
     not_utf8,
     parse_form,
+    parse_json,
     parse_multipart,
 )
 from roomtape.api.limits import Buckets
@@ -446,7 +449,9 @@ def _json(call: Call) -> dict[str, Any]:
         Text("The body must be a JSON object.", "请求体必须是 JSON 对象。"),
     )
     try:
-        raw = msgspec.json.decode(call.body)
+        raw = parse_json(call.body)
+    except TooManyValues:
+        raise ApiError(unreadable_code(call.action_name), TOO_MANY) from None
     except UnicodeDecodeError:
         raise not_utf8() from None
     except (msgspec.DecodeError, RecursionError):

@@ -70,7 +70,7 @@ class Server:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     env = {
         "ROOMTAPE_SERVER__BODY_TIMEOUT_S": str(BODY_S),
-        "ROOMTAPE_LIMITS__PER_ACTION": "{ DescribeCloudRecording = 500, ModifyCloudRecording = 500 }",
+        "ROOMTAPE_LIMITS__PER_ACTION": "{ DescribeCloudRecording = 500, ModifyCloudRecording = 500, RemoveUser = 500 }",
     }
     with start_stack(tmp_path_factory.mktemp("a") / "d", env=env) as stack:
         yield Server(stack)
@@ -195,14 +195,63 @@ async def test_F17_a_list_of_100_000_items_is_refused_cheaply(server: Server) ->
     await _cheap(server, "ModifyCloudRecording", json.dumps(members).encode(), "InvalidParameter")
 
 
+FORM, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"
+MB = 1024 * 1024
+COMMON = b"Action=DescribeCloudRecording&Version=2019-07-22&Region=ap-singapore&Nonce=1&SecretId=AKIDnobody&Signature=x"
+UNSIGNED = {
+    "350 000 empty parameters": (b"a=&" * (MB // 3), "InvalidParameter"),
+    "90 000 parameters": (b"&".join(b"x%d=1" % i for i in range(90_000)), "InvalidParameter"),
+    "350 000 escapes": (b"a=" + b"%41" * (MB // 3 - 1), "InvalidParameter"),
+    "350 000 escapes that are no text": (b"a=" + b"%e4" * (MB // 3 - 1), "InvalidParameter"),
+    "9 000 long names, signed by nobody": (b"&".join([COMMON, b"Timestamp=%d" % time.time()] + [b"_" * 90 + b"%d=1" % i for i in range(9_000)]),
+                                           "AuthFailure.SecretIdNotFound"),
+    "1 MB of one value, signed by nobody": (b"&".join([COMMON, b"Timestamp=%d" % time.time(), b"a_=" + b"x" * (MB - 500)]),
+                                            "AuthFailure.SecretIdNotFound"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNSIGNED)
+async def test_F17_a_hostile_form_of_nobody_is_refused_cheaply(server: Server, name: str) -> None:
+    body, code = UNSIGNED[name]
+    head = f"POST / HTTP/1.1\r\nHost: {server.host}\r\nContent-Type: {FORM}\r\nContent-Length: {len(body)}\r\n\r\n"
+    await _cheap_request(server, head.encode() + body, code)
+
+
+def _part(name: str, value: bytes, more: str = "") -> bytes:
+    return f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n{more}\r\n'.encode() + value + b"\r\n"
+
+
+AS_JSON = "Content-Type: application/json\r\n"
+SIGNED = {
+    "a name of 500 000 levels": (FORM, b"UserIds." + b"0." * 500_000 + b"0=1"),
+    "100 000 parts": (MULTIPART, b"".join(_part(f"x{i}", b"1") for i in range(100_000)) + b"--b--\r\n"),
+    "a part of 300 000 lists": (MULTIPART, _part("UserIds", b"[%b[]]" % (b"[]," * 300_000), AS_JSON) + b"--b--\r\n"),
+    "a part of 9 MB": (MULTIPART, _part("UserIds", b"x" * 9_000_000) + b"--b--\r\n"),
+    "4 MB that nearly end a part": (MULTIPART, _part("UserIds", b"\r\n--" * 1_000_000) + b"--b--\r\n"),
+    "3 000 000 lists": ("application/json", b'{"UserIds": [%b[]]}' % (b"[]," * 3_000_000)),
+    "3 000 000 objects": ("application/json", b'{"UserIds": [%b{}]}' % (b"{}," * 3_000_000)),
+    "5 000 000 numbers": ("application/json", b'{"UserIds": [%b0]}' % (b"1," * 5_000_000)),
+}
+
+
+@pytest.mark.parametrize("name", SIGNED)
+async def test_F17_values_without_number_are_refused_cheaply(server: Server, name: str) -> None:
+    content_type, body = SIGNED[name]
+    await _cheap_request(server, server.sign(body, "RemoveUser", content_type=content_type), "InvalidParameter")
+
+
 async def _cheap(server: Server, action: str, body: bytes, code: str) -> None:
+    await _cheap_request(server, server.sign(body, action), code)
+
+
+async def _cheap_request(server: Server, request: bytes, code: str) -> None:
     """Ask ten times; CPU and memory of the server stay inside their bounds."""
     times = 10
-    assert await server.ask(server.sign(body, action), "127.0.0.4") == code  # and warm
+    assert await server.ask(request, "127.0.0.4") == code  # and warm
     Path(f"/proc/{server.pid}/clear_refs").write_text("5")  # the high-water mark starts anew
     rss, cpu = _kib(server.pid, "VmRSS"), cpu_s([server.pid])
     for _ in range(times):
-        assert await server.ask(server.sign(body, action), "127.0.0.4") == code
+        assert await server.ask(request, "127.0.0.4") == code
     assert (cpu_s([server.pid]) - cpu) / times <= 0.050
     assert _kib(server.pid, "VmHWM") - rss <= 20 * 1024
 

@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from roomtape.api import forms
+from roomtape.api.decode import MAX_LEVELS
 from tests.support.api import DELETE, FORM, HOST, Stand, create, foreign_app, task
 
 
@@ -169,3 +171,41 @@ async def test_of_equal_names_the_last_counts_wherever_they_are(api: Stand) -> N
     query = f"SdkAppId={foreign}&SdkAppId={own}&TaskId=x".encode()
     headers = api.headers(DELETE, b"", method="GET", query=query, content_type=FORM)
     assert (await api.send("GET", headers, query=query)).code == "ResourceNotFound"
+
+
+def many_lists(count: int) -> bytes:
+    """A JSON text over 64 KB, with that many brackets."""
+    return b'{"TaskId": "%b", "x": [%b]}' % (b" " * 70_000, b",".join([b"[]"] * (count - 2)))
+
+
+AT_THE_BOUNDS = {
+    "pairs": (FORM, b"&".join([b"TaskId=x"] * forms.MAX_PAIRS), b"&".join([b"TaskId=x"] * (forms.MAX_PAIRS + 1))),
+    "escapes": (FORM, b"TaskId=" + b"%41" * forms.MAX_ESCAPES, b"TaskId=" + b"%41" * (forms.MAX_ESCAPES + 1)),
+    "levels": (FORM, b"TaskId=x&" + b".".join([b"x"] * MAX_LEVELS) + b"=1", b".".join([b"x"] * (MAX_LEVELS + 1)) + b"=1"),
+    "brackets": ("application/json", many_lists(forms.MAX_BRACKETS), many_lists(forms.MAX_BRACKETS + 1)),
+    "commas": (
+        "application/json",
+        b'{"TaskId": "%b"}' % (b"," * forms.MAX_COMMAS), b'{"TaskId": "%b"}' % (b"," * (forms.MAX_COMMAS + 1)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AT_THE_BOUNDS)
+async def test_what_is_within_the_bounds_of_any_request_is_judged_by_its_names(api: Stand, name: str) -> None:
+    content_type, within, beyond = AT_THE_BOUNDS[name]
+    told = await api.call(DELETE, within, content_type=content_type)
+    assert told.code in ("MissingParameter.SdkAppId", "UnknownParameter")
+    told = await api.call(DELETE, beyond, content_type=content_type)
+    assert told.code == "InvalidParameter"
+    assert "too many" in told.message
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "code"),
+    [(forms.MAX_PARTS, 1, "MissingParameter.SdkAppId"), (1, forms.MAX_PART, "MissingParameter.SdkAppId"),
+     (forms.MAX_PARTS + 1, 1, "InvalidParameter"), (1, forms.MAX_PART + 1, "InvalidParameter")],
+)  # fmt: skip
+async def test_parts_have_a_number_and_a_size(api: Stand, count: int, size: int, code: str) -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="TaskId"\r\n\r\n' + b"x" * size + b"\r\n"
+    answer = await api.call(DELETE, part * count + b"--b--\r\n", content_type="multipart/form-data; boundary=b")
+    assert answer.code == code
