@@ -17,7 +17,7 @@ import ipaddress
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,7 +30,6 @@ from roomtape._core import header_texts, whole_request
 
 MAX_HEADER_BYTES = 64 * 1024
 AT_ONCE_BYTES = 16 * 1024  # of body; a larger request takes the ordinary way
-BEGUN = "roomtape.begun"  # in a scope: the state of a `Begun`
 MIN_TAKEN_BYTES = 64 * 1024  # per `write_s`, of an answer that does not fit the system's buffers
 GRACE_S = 3  # for requests that are under way when the server ends
 
@@ -109,23 +108,29 @@ class Places:
         return str(address)
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """Of an answer that has to be waited for: the application is called, and finds this in its scope."""
-
-    state: Any
+# Of a response 200: header lines (each with its end; content-length among them), and body.
+Answer = tuple[bytes, bytes]
 
 
 class AtOnce(Protocol):
-    """Answers a whole POST to a path without waiting, or begins to.
+    """Answers a whole POST to a path: without waiting when it can, else it gives what to wait for.
 
-    Headers are by lower-case name, of a repeated one the first; `peer` is an address, "" when unknown. The
-    answer is header lines (each with its end; content-length among them) and body of a response 200.
+    Headers are by lower-case name, of a repeated one the first; `peer` is an address, "" when unknown.
     """
 
     def __call__(
         self, path: str, headers: dict[str, str], body: bytes, peer: str
-    ) -> tuple[bytes, bytes] | Begun: ...
+    ) -> Answer | Coroutine[Any, Any, Answer]: ...
+
+
+class _Awaited:
+    """A request whose answer is waited for, as uvicorn looks at one: those that follow it queue behind it."""
+
+    response_started = response_complete = disconnected = False
+    message_event = asyncio.Event()  # it is all there; nobody waits for more
+
+    def __init__(self, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
 
 
 class _Guarded(HttpToolsProtocol):
@@ -142,7 +147,6 @@ class _Guarded(HttpToolsProtocol):
         self._reading = False
         self._answer: AtOnce | None = None  # for the request that is being read
         self._body = b""  # of such a one
-        self._begun: Begun | None = None  # by such a one: its application goes on with it
         self._peer = ""
         self._at_rest = True  # the parser is between two messages
         self._default: tuple[object, bytes] = (None, b"")  # uvicorn's headers, and their lines
@@ -210,7 +214,7 @@ class _Guarded(HttpToolsProtocol):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._at_rest and len(data) <= AT_ONCE_BYTES and self._answered_whole(data):
+        if self._at_rest and len(data) <= AT_ONCE_BYTES and self._took_whole(data):
             return
         if self._in_header:
             self._header_bytes += len(data)
@@ -244,7 +248,7 @@ class _Guarded(HttpToolsProtocol):
         self._arm("late_body", self.bounds.body_s)
         self._answer = self._at_once()
         if self._answer is None:
-            self._call_application()
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         if self._answer is None:
@@ -261,20 +265,18 @@ class _Guarded(HttpToolsProtocol):
         self._in_header = True  # of the next request, should one follow
         self._header_bytes = 0
         self._at_rest = not self.parser.should_upgrade()
-        if self._answer is not None:
-            keep = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
-            headers = header_texts(self.headers)
-            if self._answered_at_once(self._answer, self.url.decode("ascii"), headers, self._body, keep):
-                self._answer, self._body = None, b""
-                return
-            self._ordinary_way()
-        super().on_message_complete()
+        if self._answer is None:
+            super().on_message_complete()
+            return
+        answer, body = self._answer, self._body
+        self._answer, self._body = None, b""
+        keep = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        self._ask(answer, self.url.decode("ascii"), header_texts(self.headers), body, keep)
 
     def _at_once(self) -> AtOnce | None:
         """What may answer the request at once whose head has been parsed."""
         if (
-            self._begun is not None
-            or not self._is_free()
+            not self._is_free()
             or self.parser.get_method() != b"POST"
             or self.expect_100_continue
             or self.parser.should_upgrade()
@@ -293,18 +295,12 @@ class _Guarded(HttpToolsProtocol):
     def _ordinary_way(self) -> None:
         """Hand what has come of the request to the application, as if it had been from the beginning."""
         body, self._answer, self._body = self._body, None, b""
-        self._call_application()
+        super().on_headers_complete()
         if body:
             super().on_body(body)
 
-    def _call_application(self) -> None:
-        if self._begun is not None:
-            scope: Any = self.scope
-            scope[BEGUN], self._begun = self._begun.state, None
-        super().on_headers_complete()
-
-    def _answered_whole(self, data: bytes) -> bool:
-        """Whether `data` was a whole plain request, as most are, and is answered: the parser never saw it."""
+    def _took_whole(self, data: bytes) -> bool:
+        """Whether `data` was a whole plain request, as most are, and is seen to: the parser never saw it."""
         if not self._is_free() or (request := whole_request(data)) is None:
             return False
         target, headers, body, keep = request
@@ -315,23 +311,24 @@ class _Guarded(HttpToolsProtocol):
         if self._deadline is not None:
             self._disarm()
         self._header_bytes = 0  # of empty lines before it
-        return self._answered_at_once(answer, target, headers, body, keep)
+        self._ask(answer, target, headers, body, keep)
+        return True
 
-    def _answered_at_once(
-        self, answer: AtOnce, path: str, headers: dict[str, str], body: bytes, keep: bool
-    ) -> bool:
-        """Whether the request is answered; else its application has to be called, to go on."""
+    def _ask(self, answer: AtOnce, path: str, headers: dict[str, str], body: bytes, keep: bool) -> None:
+        """Write the answer now or when it is there."""
         try:
             answered = answer(path, headers, body, self._peer)
         except Exception:
-            self.logger.exception("Exception in ASGI application\n")
-            self.transport.close()
-            return True
-        if isinstance(answered, Begun):
-            self._begun = answered
-            return False
-        end = b"\r\n" if keep else b"connection: close\r\n\r\n"
-        self.transport.write(b"HTTP/1.1 200 OK\r\n%b%b%b%b" % (self._lines(), answered[0], end, answered[1]))
+            self._broken()
+            return
+        if not isinstance(answered, tuple):
+            cycle = _Awaited(keep)
+            self.cycle = cycle  # type: ignore[assignment]
+            task = self.loop.create_task(self._write_later(answered, cycle))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+            return
+        self._write(answered, keep)
         if keep:
             # As uvicorn's `on_response_complete` for a connection that has nothing else under way.
             self.server_state.total_requests += 1
@@ -339,9 +336,30 @@ class _Guarded(HttpToolsProtocol):
             if self._idle is None:
                 self._idle = self.loop.call_later(self.bounds.idle_s, self._idle_over)
         else:
-            self.transport.close()
             self.on_response_complete()
-        return True
+
+    async def _write_later(self, waiting: Awaitable[Answer], cycle: _Awaited) -> None:
+        try:
+            answered = await waiting
+        except Exception:
+            self._broken()
+            return
+        if self.transport.is_closing():
+            return  # nobody is there to read it
+        self._write(answered, cycle.keep_alive)
+        cycle.response_complete = True
+        self.on_response_complete()
+
+    def _write(self, answer: Answer, keep: bool) -> None:
+        end = b"\r\n" if keep else b"connection: close\r\n\r\n"
+        self.transport.write(b"HTTP/1.1 200 OK\r\n%b%b%b%b" % (self._lines(), answer[0], end, answer[1]))
+        if not keep:
+            self.transport.close()
+
+    def _broken(self) -> None:
+        """Say that an application raised, and end its connection."""
+        self.logger.exception("Exception in ASGI application\n")
+        self.transport.close()
 
     def _lines(self) -> bytes:
         """Those of the headers that uvicorn gives every answer; they are a new list once a second."""

@@ -28,7 +28,6 @@ from roomtape.api.signing import (
 from roomtape.clock import Clock
 from roomtape.config import Config
 from roomtape.rooms.service import Rooms
-from roomtape.serving import BEGUN, Begun
 from roomtape.state.database import Database
 from roomtape.state.ledger import Ledger
 from roomtape.state.sealing import Sealer
@@ -131,10 +130,9 @@ class Stand:
         if at_once:
             # As a listener does, of a repeated header the first, names in lower case.
             answered = self.gateway.at_once(path, dict(headers or {}), body, address)
-            if not isinstance(answered, Begun):
-                lines = answered[0].decode().removesuffix("\r\n").split("\r\n")
-                return Answer(200, dict(line.split(": ", 1) for line in lines), answered[1])
-            scope[BEGUN] = answered.state
+            lines, told = answered if isinstance(answered, tuple) else await answered
+            pairs = lines.decode().removesuffix("\r\n").split("\r\n")
+            return Answer(200, dict(line.split(": ", 1) for line in pairs), told)
         await self.gateway(scope, receive, send)
         start, end = sent
         return Answer(start["status"], {n.decode(): v.decode() for n, v in start["headers"]}, end["body"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import ipaddress
 import random
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import msgspec
@@ -34,14 +34,12 @@ from roomtape.api.steps import Chain
 from roomtape.api.tally import Tally
 from roomtape.config import Config
 from roomtape.loglines import Often
-from roomtape.serving import BEGUN, AtOnce, Begun
+from roomtape.serving import Answer, AtOnce
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Step = Callable[[Chain, Call], Awaitable[None] | None]
-Waiting = tuple[Call, Awaitable[None]]  # what `at_once` gives of a request that it has begun
-
 # The order of checks; the first failure ends the request.
 STEPS: tuple[Step, ...] = (
     steps.method,
@@ -89,22 +87,10 @@ class Gateway:
         self._proxies = [ipaddress.ip_network(text) for text in config.server.trusted_proxies]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        waiting: Awaitable[None] | None
-        begun: Waiting | None = scope.get(BEGUN)
-        if begun is not None:
-            call, waiting = begun
-        else:
-            call = self._of_scope(scope)
-            if not await _read_body(call, receive):
-                return  # the client went away
-            waiting = self._walk(call)
-        while waiting is not None:
-            try:
-                await waiting
-            except Exception as error:
-                waiting = self._fail(call, error)
-            else:
-                waiting = self._walk(call)
+        call = self._of_scope(scope)
+        if not await _read_body(call, receive):
+            return  # the client went away
+        await self._walk_on(call, self._walk(call))
         body = self._body(call)
         lines = _header_lines(call, len(body)).split(b"\r\n")
         headers = [tuple(line.split(b": ", 1)) for line in lines if line]
@@ -114,19 +100,21 @@ class Gateway:
 
     def at_once(
         self, path: str, headers: dict[str, str], body: bytes, peer: str
-    ) -> tuple[bytes, bytes] | Begun:
-        """Header lines and body of the answer (always 200) to a whole small POST, if it needs no waiting.
-
-        As `serving.AtOnce` has it: else this application goes on from where this has got.
-        """
+    ) -> Answer | Coroutine[Any, Any, Answer]:
+        """The answer (always 200) to a whole small POST, if it needs no waiting: a `serving.AtOnce`."""
         call = self._begin("POST", path, b"", headers, peer)
         call.body = body
         waiting = self._walk(call)
-        if waiting is not None:
-            return Begun((call, waiting))
-        answer = self._body(call)
-        self._note(call, len(answer))
-        return _header_lines(call, len(answer)), answer
+        return self._answer(call) if waiting is None else self._answer_later(call, waiting)
+
+    async def _answer_later(self, call: Call, waiting: Awaitable[None]) -> Answer:
+        await self._walk_on(call, waiting)
+        return self._answer(call)
+
+    def _answer(self, call: Call) -> Answer:
+        body = self._body(call)
+        self._note(call, len(body))
+        return _header_lines(call, len(body)), body
 
     def _walk(self, call: Call) -> Awaitable[None] | None:
         """Take the steps that are left until one has to wait, and for what; None at the end of the way."""
@@ -139,6 +127,16 @@ class Gateway:
         except Exception as error:
             return self._fail(call, error)
         return None
+
+    async def _walk_on(self, call: Call, waiting: Awaitable[None] | None) -> None:
+        """Wait and walk, in turn, to the end of the way."""
+        while waiting is not None:
+            try:
+                await waiting
+            except Exception as error:
+                waiting = self._fail(call, error)
+            else:
+                waiting = self._walk(call)
 
     def _fail(self, call: Call, error: Exception) -> Awaitable[None] | None:
         """End the way with this error, and say for how long to hold the answer back, if at all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from roomtape._core import header_texts
-from roomtape.serving import AT_ONCE_BYTES, BEGUN, Begun, Bounds, HttpServer, listen
+from roomtape.serving import AT_ONCE_BYTES, Answer, Bounds, HttpServer, listen
 
 HEADER_S, BODY_S, IDLE_S = 0.3, 0.4, 1.0
 LATER = b"later"  # a body that starts so is answered after a wait
@@ -24,18 +24,27 @@ class App:
 
     def __init__(self) -> None:
         self.at_once_count = 0
+        self.waiting = asyncio.Event()
         self.release = asyncio.Event()
 
     def at_once(
         self, path: str, headers: dict[str, str], body: bytes, peer: str
-    ) -> tuple[bytes, bytes] | Begun:
+    ) -> Answer | Coroutine[Any, Any, Answer]:
         if body == b"broken":
             raise RuntimeError("a bug")
-        if body.startswith(LATER):
-            return Begun(peer)
-        self.at_once_count += 1
         answer = self._answer("POST", path, headers, body, peer)
-        return b"".join(b"%b: %b\r\n" % header for header in self._headers(answer)), answer
+        lines = b"".join(b"%b: %b\r\n" % header for header in self._headers(answer))
+        if body.startswith(LATER):
+            return self._later((lines, answer), broken=body.endswith(b"broken"))
+        self.at_once_count += 1
+        return lines, answer
+
+    async def _later(self, answer: Answer, broken: bool) -> Answer:
+        self.waiting.set()
+        await self.release.wait()
+        if broken:
+            raise RuntimeError("a bug")
+        return answer
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         body = b""
@@ -48,7 +57,6 @@ class App:
                 break
         peer = scope["client"][0]
         if body.startswith(LATER):
-            assert scope.get(BEGUN, peer) == peer
             await self.release.wait()
         target = scope["raw_path"].decode() + "?" * bool(scope["query_string"])
         answer = self._answer(scope["method"], target, header_texts(scope["headers"]), body, peer)
@@ -216,6 +224,54 @@ async def test_what_has_to_wait_waits_and_what_follows_it_waits_with_it(pair: Pa
         each.close()
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        post(LATER, more=CLOSE),
+        post(LATER, version="1.0"),
+        CHUNKED.replace(b"hello", LATER),
+        post(LATER) + post() + post(LATER) + post(LATER) + post(more=CLOSE),
+        post() + post(LATER) + post(b"x" * 40_000) + post(LATER, more=CLOSE),
+    ],
+)
+@pytest.mark.parametrize("pieces", [1, 7])
+async def test_an_answer_that_is_waited_for_is_the_ordinary_one_on_the_wire(
+    pair: Pair, sent: bytes, pieces: int
+) -> None:
+    pair.app.release.set()
+    one, two = await pair.both(sent, pieces)
+    assert one == two
+    assert one.count(b"HTTP/1.1 200") == sent.count(b"POST")
+
+
+async def test_a_connection_goes_on_after_an_answer_that_was_waited_for(pair: Pair) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", pair.ports[0])
+    for body in (LATER, b"next", LATER):
+        pair.app.release.clear()
+        writer.write(post(body))
+        if body == LATER:
+            await pair.app.waiting.wait()
+            pair.app.waiting.clear()
+            pair.app.release.set()
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(re.findall(rb"content-length: (\d+)", head)[0])
+        assert repr(body).encode() in await reader.readexactly(length)
+    began = asyncio.get_running_loop().time()
+    assert await reader.read() == b""
+    assert asyncio.get_running_loop().time() - began >= IDLE_S / 2, "it is idle, and closed for that"
+    writer.close()
+
+
+async def test_a_bug_while_an_answer_is_waited_for_closes_its_connection_and_no_other(pair: Pair) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", pair.ports[0])
+    writer.write(post(LATER + b" broken"))
+    pair.app.release.set()
+    assert await reader.read() == b""
+    writer.close()
+    one, two = await pair.both(post(more=CLOSE))
+    assert one == two
+
+
 async def test_a_client_that_leaves_while_its_answer_is_waited_for_harms_nobody(pair: Pair) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", pair.ports[0])
     writer.write(post(LATER))
@@ -269,5 +325,23 @@ async def test_the_end_of_the_server_waits_for_a_request_that_is_being_read() ->
         await asyncio.sleep(0)
     writer.write(post()[-2:])
     assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
+    await stopping
+
+
+async def test_the_end_of_the_server_waits_for_an_answer() -> None:
+    app, listener = App(), listen("127.0.0.1", 0)
+    server = HttpServer(app, listener, answers={"/": app.at_once})
+    await server.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+    writer.write(post(LATER))
+    await app.waiting.wait()
+    stopping = asyncio.create_task(server.stop())
+    while any(connection.cycle.keep_alive for connection in server.server_state.connections):
+        await asyncio.sleep(0)  # until it was told that it ends
+    app.release.set()
+    heard = await reader.read()
+    assert heard.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in heard
     writer.close()
     await stopping
