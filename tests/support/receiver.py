@@ -52,9 +52,9 @@ class Received:
 
 
 class CallbackReceiver:
-    """Listens on a free loopback port. `answer` decides the HTTP status of each request (default 200)."""
+    """Listens on a free loopback port, or on `port`. `answer` decides the HTTP status of each request (default 200)."""
 
-    def __init__(self, answer: Callable[[Received], int] | None = None) -> None:
+    def __init__(self, answer: Callable[[Received], int] | None = None, *, port: int = 0) -> None:
         self._events: list[Received] = []
         self._change = threading.Condition()
         self.answer = answer or (lambda _received: 200)
@@ -77,7 +77,7 @@ class CallbackReceiver:
             def log_message(self, *_args: object) -> None:
                 """Silent: the test tells what went wrong."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
