@@ -27,6 +27,7 @@ class S3Server:
 
     endpoint: str
     root: Path
+    pid: int
     access_key: str = ACCESS_KEY
     secret_key: str = SECRET_KEY
 
@@ -61,14 +62,20 @@ def executable() -> str:
 
 
 @contextmanager
-def s3_server(root: Path, port: int = 0, *, tls: tuple[Path, Path] | None = None) -> Iterator[S3Server]:
-    """Run it until the block ends; `tls` are certificate and key files."""
+def s3_server(
+    root: Path, port: int = 0, *, tls: tuple[Path, Path] | None = None, virtual_domain: str = ""
+) -> Iterator[S3Server]:
+    """Run it until the block ends; `tls` are certificate and key files.
+
+    `virtual_domain`: buckets are named by the host, below this name, and not by the path.
+    """
     root.mkdir(parents=True, exist_ok=True)
     sidecar = root.with_name(f"metadata-of-{root.name}")  # a tmpfs may have no extended attributes
     sidecar.mkdir(exist_ok=True)
     port = port or _free_port()
     secure = ["--cert", str(tls[0]), "--key", str(tls[1])] if tls else []
-    command = [executable(), *secure, "--port", f"127.0.0.1:{port}", "--quiet", "--keep-alive", "posix", "--sidecar", str(sidecar), str(root)]
+    hosted = ["--virtual-domain", virtual_domain] if virtual_domain else []
+    command = [executable(), *secure, *hosted, "--port", f"127.0.0.1:{port}", "--quiet", "--keep-alive", "posix", "--sidecar", str(sidecar), str(root)]
     env = {**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
     with root.with_name(f"{root.name}.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
@@ -81,7 +88,7 @@ def s3_server(root: Path, port: int = 0, *, tls: tuple[Path, Path] | None = None
                 return probe.connect_ex(("127.0.0.1", port)) == 0
 
         until("the S3 server", up, 20)
-        yield S3Server(f"{'https' if tls else 'http'}://127.0.0.1:{port}", root)
+        yield S3Server(f"{'https' if tls else 'http'}://127.0.0.1:{port}", root, process.pid)
     finally:
         process.kill()
         process.wait()

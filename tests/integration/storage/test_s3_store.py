@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +17,8 @@ from roomtape.fetching.proxy import EgressProxy, ProxyLimits
 from roomtape.secret import Secret
 from roomtape.storage.s3 import AWS, COS, S3Place, S3Rules, S3Stores, endpoint_of
 from roomtape.storage.stores import ObjectStore, Proof, StoreError
-from tests.support.faulty_s3 import Answer, Change, Fault, FaultyS3, Request, Reset, Slow
-from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.support.faulty_s3 import Answer, Change, Death, Fault, FaultyS3, Request, Reset, Slow
+from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server, s3_server
 
 MIB = 1 << 20
 RULES = S3Rules(one_put_bytes=6 * MIB, part_bytes=5 * MIB, read_back_bytes=2 * MIB)
@@ -280,6 +282,35 @@ async def test_f6_a_part_that_fails_for_a_moment_is_sent_again(
     assert (await put(store, path)).method == "parts"
     assert s3.objects(bucket) == {KEY: content}
     assert len(failed) == 3
+
+
+async def test_f6_a_store_that_dies_within_a_part_and_comes_back_has_the_object_whole_and_no_parts(
+    egress: EgressProxy, tmp_path: Path, make: Callable[[int], tuple[Path, bytes]]
+) -> None:
+    path, content = make(SIZES["multipart"])
+    with s3_server(tmp_path / "buckets") as first:
+        first.bucket("tenant")
+        front = FaultyS3(first)
+        store = S3Stores(egress, RULES).open(place("tenant", front.endpoint))
+
+        def dies(request: Request) -> Fault | None:
+            kill = functools.partial(os.kill, first.pid, signal.SIGKILL)
+            return Death(kill, 100_000) if "partNumber=3" in request.query else None
+
+        try:
+            front.fault = dies
+            with pytest.raises(StoreError, match="connection to the store broke"):
+                await put(store, path)
+            front.fault = lambda _request: None
+            with pytest.raises(StoreError):
+                await put(store, path)  # nobody is there
+            assert first.unfinished("tenant"), "the third part is sent when one of two before it is stored"
+            with s3_server(tmp_path / "buckets", int(first.endpoint.rpartition(":")[2])) as again:
+                assert (await put(store, path)).method == "parts"
+                assert again.objects("tenant") == {KEY: content}
+                assert again.unfinished("tenant") == []
+        finally:
+            front.close()
 
 
 @pytest.mark.parametrize("tells", [True, False], ids=["a store that tells", "a key that may not list"])
