@@ -251,12 +251,20 @@ def test_a_snippet_does_the_call(request: pytest.FixtureRequest, language: str, 
 
 
 @pytest.mark.parametrize("language", FILES)
-def test_a_snippet_keeps_awkward_text(request: pytest.FixtureRequest, language: str, tmp_path: Path) -> None:
-    """Quotes, backticks, dollars and Chinese leave as they were typed."""
+def test_a_snippet_keeps_what_was_typed(request: pytest.FixtureRequest, language: str, tmp_path: Path) -> None:
+    """Quotes, backticks, dollars and Chinese leave as they were typed, at any depth, and empty lists stay lists."""
     target: Stack = request.getfixturevalue("tls_stack" if language == "node" else "stack")
     server = Capture(target.data_dir / "tls" if language == "node" else None)
-    body = {"SdkAppId": 1400000001, "TaskId": AWKWARD}
-    call = {**call_of(target, "DescribeCloudRecording", body), "host": server.host}
+    storage = {"Vendor": 1, "Region": "r", "Bucket": "b", "AccessKey": "AK", "SecretKey": AWKWARD, "FileNamePrefix": ["a", AWKWARD]}
+    lists = {"SubscribeAudioUserIds": ["alice", AWKWARD], "UnSubscribeVideoUserIds": []}
+    window = {"Top": 0, "Left": 640, "Width": 640, "Height": 720, "UserId": AWKWARD}
+    body = {
+        "SdkAppId": 1400000001, "RoomId": AWKWARD, "RoomIdType": 0, "UserId": "u", "UserSig": "s",
+        "RecordParams": {"RecordMode": 2, "MaxIdleTime": 60, "SubscribeStreamUserIds": lists},
+        "MixLayoutParams": {"MixLayoutMode": 4, "MixLayoutList": [window, {"Top": 1}]},
+        "StorageParams": {"CloudStorage": storage},
+    }  # fmt: skip
+    call = {**call_of(target, "CreateCloudRecording", body), "host": server.host}
     try:
         printed = run(language, generate(language, call), tmp_path, target)
     finally:
