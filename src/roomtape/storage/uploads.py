@@ -31,6 +31,7 @@ from roomtape.storage.stores import ObjectStore, Proof, StoreError
 
 log = structlog.get_logger(__name__)
 
+_NS_PER_MS = 1_000_000
 TELL_AFTER_MS = 600_000  # a failure that may pass is told after ten minutes of it
 LONGEST_WAIT_S = 300
 GRACE_S = 2.0  # for objects on their way when the server ends
@@ -235,6 +236,7 @@ class Uploads:
         self._begun: set[int] = set()  # what was on its way at the last look, and what was begun since
         self._behind = False  # something that is due waits for one on its way to end
         self._outcome: OrderedDict[str, bool] = OrderedDict()  # per task, whether its last try was proven
+        self._failing_since_ns: dict[int, int] = {}  # by row: how long it fails, whatever is set as the time
 
     def wake(self) -> None:
         """Something was queued, or an upload has ended: look again."""
@@ -361,6 +363,7 @@ class Uploads:
     async def _note_proof(self, upload: Upload, proof: Proof) -> bool:
         """False: there may be more to do now, of this object or of its task."""
         now_ms = self._clock.now_ms()
+        self._failing_since_ns.pop(upload.id, None)
 
         def write(conn: sa.Connection) -> tuple[bool, After]:
             values = {"state": "proven", "etag": proof.md5, "proven_ms": now_ms, "tries": 0}
@@ -390,8 +393,9 @@ class Uploads:
         now_ms = self._clock.now_ms()
         tries = upload.tries + 1
         since_ms = upload.first_failed_ms if upload.first_failed_ms is not None else now_ms
-        over = now_ms - since_ms >= self._max_age_ms
-        tell = not upload.announced_308 and (error.tell_at_once or over or now_ms - since_ms >= TELL_AFTER_MS)
+        failing_ms = self._failing_ms(upload.id, now_ms - since_ms)
+        over = failing_ms >= self._max_age_ms
+        tell = not upload.announced_308 and (error.tell_at_once or over or failing_ms >= TELL_AFTER_MS)
 
         def write(conn: sa.Connection) -> None:
             conn.execute(
@@ -413,6 +417,7 @@ class Uploads:
 
         await self._db.run(write)
         if over:
+            self._failing_since_ns.pop(upload.id, None)
             self._follower.given_up(upload)
         log.warning(
             "upload_failed",
@@ -424,6 +429,12 @@ class Uploads:
             given_up=over,
         )
         return False
+
+    def _failing_ms(self, row_id: int, before_ms: int) -> int:
+        """How long an object fails by now; `before_ms` is what a server before this one left of that."""
+        now_ns = self._clock.monotonic_ns()
+        since_ns = self._failing_since_ns.setdefault(row_id, now_ns - max(0, before_ms) * _NS_PER_MS)
+        return (now_ns - since_ns) // _NS_PER_MS
 
     async def _until_written(self, write: Callable[[], Awaitable[bool]]) -> bool:
         """A result is not lost because the database is away for a while."""

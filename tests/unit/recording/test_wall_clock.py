@@ -80,6 +80,21 @@ async def test_f9_a_failed_upload_is_tried_again_as_soon_as_without(
         assert (clock.monotonic_ns() - began_ns) / 1e9 <= 24
 
 
+async def test_f9_a_store_that_fails_is_told_after_ten_minutes_whatever_the_clock_is_set_to(
+    db: Database, clock: ManualClock, tmp_path: Path, step_ms: int
+) -> None:
+    async with stage(db, clock, tmp_path, max_bytes=1) as server:
+        worker, assign = await recording(server)
+        began_ns = clock.monotonic_ns()
+        worker.piece(assign, 0)
+        await server.recording.settled()
+        for _ in range(3):
+            await clock.advance_to_next()
+        clock.shift_wall(step_ms)
+        await server.event(308, advancing=True)
+        assert 600 <= (clock.monotonic_ns() - began_ns) / 1e9 < 600 + 301
+
+
 async def test_f9_pieces_name_their_times_by_the_clock_of_the_beginning(server: Stage, step_ms: int) -> None:
     worker, assign = await recording(server)
     first = worker.piece(assign, 0)
