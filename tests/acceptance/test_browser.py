@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -87,3 +88,30 @@ def test_a_vp8_camera_is_recorded_as_h264(stack: Stack, callbacks: CallbackRecei
     seen = measure(file)
     assert len(seen.pictures) >= 0.8 * 20 * seen.duration_s
     assert seen.duration_s >= 9.5
+
+
+def test_r_gap_1_a_microphone_that_saves_packets_and_is_muted_keeps_real_time(
+    stack: Stack, callbacks: CallbackReceiver, browser: Any
+) -> None:
+    page = client_page(browser, stack.dev["http_url"])
+    task = stack.create_recording("dtx", OutputFormat=1, AvMerge=1)
+    page.evaluate("whip", {"url": stack.whip_url("dtx", "mic"), "token": stack.usersig("mic"), "video": False,
+                           "dtx": True, "audio": {"echoCancellation": False, "noiseSuppression": False,
+                                                  "autoGainControl": False}})  # fmt: skip
+    sent = []
+    for on in (True, False, True):
+        page.evaluate("(on) => { for (const sender of pub.getSenders()) sender.track.enabled = on; }", on)
+        before = page.evaluate("outbound()")["audio"]["packets"]
+        page.wait_for_timeout(3500)
+        sent.append(page.evaluate("outbound()")["audio"]["packets"] - before)
+    stack.delete(task)
+    callbacks.wait(310, task_id=task, timeout_s=30)
+    page.evaluate("pub.close()")
+    assert sent[1] < sent[0] < 3.5 * 40, "it was to leave out packets of silence"
+    (file,) = recordings(stack, task, ".mp4")
+    seen = measure(file)
+    assert seen.audio_gaps_s == []
+    # Chromium's fake microphone beeps twice a second.
+    places = [round((at - seen.beeps_s[1]) * 2) for at in seen.beeps_s]
+    assert max(b - a for a, b in pairwise(places)) >= 7, "the mute"
+    assert seen.beeps_s[1:] == pytest.approx([seen.beeps_s[1] + place / 2 for place in places[1:]], abs=0.06)

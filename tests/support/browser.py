@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 FLAGS = [
@@ -23,14 +24,30 @@ FLAGS = [
     "--autoplay-policy=no-user-gesture-required",
 ]
 
+FILES = "--allow-file-access-from-files"
+
+PLAY = """
+async ([url, rate]) => new Promise((resolve) => {
+  const video = document.createElement('video');
+  video.muted = true;
+  video.onerror = () => resolve({error: video.error.message});
+  video.onloadeddata = () => { video.playbackRate = rate; video.play(); };
+  video.onended = () => resolve({
+    error: null, duration: video.duration, width: video.videoWidth,
+    pictures: video.getVideoPlaybackQuality().totalVideoFrames, sound: video.webkitAudioDecodedByteCount});
+  video.src = url;
+  document.body.append(video);
+})
+"""
+
 CLIENT = """
-window.negotiate = async (pc, url, token) => {
+window.negotiate = async (pc, url, token, amend = (sdp) => sdp) => {
   await pc.setLocalDescription(await pc.createOffer());
   const answer = await fetch(url, {method: 'POST', body: pc.localDescription.sdp,
     headers: {'Content-Type': 'application/sdp', 'Authorization': 'Bearer ' + token}});
   const text = await answer.text();
   if (answer.status !== 201) throw new Error('HTTP ' + answer.status + ': ' + text);
-  await pc.setRemoteDescription({type: 'answer', sdp: text});
+  await pc.setRemoteDescription({type: 'answer', sdp: amend(text)});
   return {location: answer.headers.get('Location'), answer: text};
 };
 window.connected = (pc) => new Promise((resolve, reject) => {
@@ -40,7 +57,9 @@ window.connected = (pc) => new Promise((resolve, reject) => {
   };
   pc.addEventListener('connectionstatechange', check); check();
 });
-window.whip = async ({url, token, codec, video, audio, width}) => {
+// DTX is what the other side wishes (RFC 7587), so the answer is made to wish it.
+const withDtx = (sdp) => sdp.replace(/(useinbandfec=1)/, '$1;usedtx=1');
+window.whip = async ({url, token, codec, video, audio, width, dtx}) => {
   const pc = window.pub = new RTCPeerConnection();
   const media = await navigator.mediaDevices.getUserMedia(
     {video: video ? {width: width || 640, frameRate: 30} : false, audio});
@@ -52,7 +71,7 @@ window.whip = async ({url, token, codec, video, audio, width}) => {
         || c.mimeType.toLowerCase() === 'video/rtx'));
     }
   }
-  const done = await window.negotiate(pc, url, token);
+  const done = await window.negotiate(pc, url, token, dtx ? withDtx : undefined);
   await window.connected(pc);
   return done;
 };
@@ -113,3 +132,18 @@ def client_page(browser: Any, origin: str) -> Any:
     page.goto(origin + "/livez")
     page.add_script_tag(content=CLIENT)
     return page
+
+
+def file_page(browser: Any, directory: Path) -> Any:
+    """A page that may play files of this machine; the browser is to have the flag `FILES`."""
+    empty = directory / "empty.html"
+    empty.write_text("<html><body></body></html>")
+    page = browser.new_page()
+    page.goto(empty.as_uri())
+    return page
+
+
+def played_file(page: Any, file: Path, *, rate: float = 2) -> dict[str, Any]:
+    """What the browser says after it played a file to its end: error, duration, width, pictures, sound."""
+    seen: dict[str, Any] = page.evaluate(PLAY, [file.as_uri(), rate])
+    return seen

@@ -91,9 +91,13 @@ def h264_flashes(
     gop_s: float = 1.0,
     bframes: int = 0,
     start_s: float = 0.0,
+    profile: str = "",
 ) -> tuple[Frame, ...]:
-    """H.264 access units in Annex B from media time `start_s` on; closed GOPs of `gop_s`."""
-    return _video("libx264", duration_s, width, height, fps, gop_s, bframes, start_s)
+    """H.264 access units in Annex B from media time `start_s` on; closed GOPs of `gop_s`.
+
+    `profile`: baseline, main or high; without one what is quick to code.
+    """
+    return _video("libx264", duration_s, width, height, fps, gop_s, bframes, start_s, profile)
 
 
 @lru_cache(maxsize=8)
@@ -119,6 +123,7 @@ def _video(
     gop_s: float,
     bframes: int,
     start_s: float,
+    profile: str = "",
 ) -> tuple[Frame, ...]:
     gop = max(1, round(gop_s * fps))
     encoder = av.CodecContext.create(codec, "w")
@@ -131,10 +136,12 @@ def _video(
     encoder.bit_rate = 200_000
     if codec == "libx264":
         encoder.options = {
-            "preset": "ultrafast" if not bframes else "veryfast",
+            "preset": "veryfast" if bframes or profile else "ultrafast",
             "x264-params": f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes={bframes}:repeat-headers=1"
             ":sliced-threads=0:rc-lookahead=2:sync-lookahead=0",
         }
+        if profile:
+            encoder.options = {**encoder.options, "profile": profile}
     else:
         encoder.options = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}
     tick = VIDEO_CLOCK // fps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.integration.network.scenes import LONG_S, SCENES, WITHHELD_S, Recorded, Scene
 from tests.integration.network.storm import ANSWER, alone
+from tests.support.browser import FILES, chromium, file_page, played_file
 from tests.support.publisher import FPS
 
 EARLY_S, LATE_S = 0.040, 0.060
@@ -78,3 +80,28 @@ def test_f30_r_res_1_the_size_changes_within_one_file_and_every_picture_is_there
     (playlist,) = seen.playlists
     assert playlist.read_text().count("#EXT-X-DISCONTINUITY\n") == len(sizes) - 1
     assert all(-EARLY_S <= offset <= LATE_S for offset in seen.measured.av_offsets_s)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("codec", "large"), [("h264", (1920, 1080)), ("vp8", (640, 360))])
+def test_f30_r_res_1_ten_minutes_of_changing_sizes_are_one_file_that_plays(
+    bots: None, tmp_path: Path, codec: str, large: tuple[int, int]
+) -> None:
+    seconds, every_s = int(os.environ.get("ROOMTAPE_SOAK_S", "600")), 5
+    series = ((320, 180), large, (180, 320))
+    with alone(tmp_path, Scene(wrong={"switch_s": every_s}, sizes=series, codec=codec), seconds=seconds) as seen:
+        assert seen.pictures.complaints == seen.measured.warnings == []
+        assert len(seen.pictures.numbers) == seen.sent["sent_pictures"]
+        again = (LONG_S + 7) * FPS  # the client sends its media again after so many pictures
+        assert all(number == place % again for place, number in enumerate(seen.pictures.numbers))
+        sizes = [seen.pictures.sizes[0]] + [b for a, b in pairwise(seen.pictures.sizes) if a != b]
+        assert sizes == [series[n % len(series)] for n in range(len(sizes))]
+        assert len(sizes) - seconds // every_s in (0, 1)
+        (playlist,) = seen.playlists
+        assert playlist.read_text().count("#EXT-X-DISCONTINUITY\n") == len(sizes) - 1
+        assert all(-EARLY_S <= offset <= LATE_S for offset in seen.measured.av_offsets_s)
+        with chromium(FILES) as browser:
+            played = played_file(file_page(browser, tmp_path), seen.file, rate=4)
+    assert played["error"] is None
+    assert played["duration"] == pytest.approx(seconds, abs=0.5)
+    assert played["pictures"] == seen.sent["sent_pictures"]
