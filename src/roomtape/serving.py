@@ -214,7 +214,7 @@ class _Guarded(HttpToolsProtocol):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._at_rest and len(data) <= AT_ONCE_BYTES and self._took_whole(data):
+        if self._at_rest and self.answers and len(data) <= AT_ONCE_BYTES and self._took_whole(data):
             return
         if self._in_header:
             self._header_bytes += len(data)
