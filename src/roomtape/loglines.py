@@ -19,6 +19,8 @@ from typing import Any, TextIO
 
 import structlog
 
+NS_PER_S = 1_000_000_000
+
 _LEVELS = {"warn": "warning", "exception": "error"}  # by a method's name, when it is not the same
 
 
@@ -115,16 +117,17 @@ class Often:
 
 # What `set_up` gave structlog (which replaces the list's content to listen in), and where lines go then.
 _straight: tuple[list[Any], Callable[[str], None] | None] = ([], None)
-_second = (0, "")
+_second = (0, "")  # its beginning in Unix nanoseconds, and its text up to the point
 
 
 def _now() -> str:
     """This instant as ISO 8601 in UTC, with microseconds."""
     global _second
-    us = time.time_ns() // 1000
-    seconds = us // 1_000_000
-    known, text = _second
-    if known != seconds:
-        text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(seconds))
-        _second = (seconds, text)
-    return f"{text}{us % 1_000_000:06d}Z"
+    now = time.time_ns()
+    began, text = _second
+    since = now - began  # a small number is quicker to divide, and most lines are of a second that is known
+    if not 0 <= since < NS_PER_S:
+        since = now % NS_PER_S
+        text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(now // NS_PER_S))
+        _second = (now - since, text)
+    return f"{text}{since // 1000:06d}Z"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from roomtape.api.signing import Authorization
 from roomtape.contract.shapes import Request, Response
 
 _LATER: Any = None  # not known yet, and of no step before that
+_NOTHING: Mapping[str, str] = MappingProxyType({})  # the same for all calls
 _IDS = 64  # ids made of one reading of the system's random source
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _random: list[str] = []  # 32 hexadecimal digits each, every one used once
@@ -47,7 +49,7 @@ class Call(msgspec.Struct, eq=False):
     body: bytes = b""
     too_large: bool = False  # the rest of the body is not read: the connection closes
     content: str = ""  # media type alone
-    form: Mapping[str, str] = {}  # decoded query or form
+    form: Mapping[str, str] = _NOTHING  # decoded query or form
     pairs: Sequence[tuple[str, str]] = ()
     authorization: Authorization | None = None  # None: signed in the older way
     action_name: str = ""
