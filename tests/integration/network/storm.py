@@ -65,12 +65,15 @@ def alone(work: Path, scene: Scene, *, seconds: float) -> Iterator[Recorded]:
     """One publisher for as long as that, its media over and over; what became of it."""
     callbacks = CallbackReceiver()
     publisher = None
+    media = Media(work)
+    for size in scene.sizes:
+        media.series(scene, size)  # made before the task waits for somebody
     try:
         with start_stack(work / "data") as stack:
             stack.set_callbacks(callbacks.url)
             task = stack.create_recording(ROOM, OutputFormat=1, AvMerge=1)
             callbacks.wait(301, task_id=task)
-            publisher = publish(stack, "amy", scene, None, Media(work), seconds=seconds)
+            publisher = publish(stack, "amy", scene, None, media, seconds=seconds)
             sent = publisher.finish(timeout_s=seconds + 120)
             stack.delete(task)
             callbacks.wait(310, task_id=task, timeout_s=60)
