@@ -112,6 +112,11 @@ class Places:
 Answer = tuple[bytes, bytes]
 
 
+def plain_address(address: str) -> str:
+    """An address as rules and logs write it: a listener on `::` sees IPv4 as `::ffff:192.0.2.1`."""
+    return address[7:] if address[:7].lower() == "::ffff:" and "." in address else address
+
+
 class AtOnce(Protocol):
     """Answers a whole POST to a path: without waiting when it can, else it gives what to wait for.
 
@@ -159,6 +164,8 @@ class _Guarded(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self.client:
+            self.client = (plain_address(self.client[0]), self.client[1])
         self._peer = self.client[0] if self.client else ""
         try:
             self._place = self.places.take(transport)

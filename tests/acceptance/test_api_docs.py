@@ -48,3 +48,17 @@ def test_the_client_of_the_readme_records(stack: Stack, tmp_path: Path) -> None:
     task = done.stdout.strip()
     assert stack.describe(task)["Status"] == "Idle"
     stack.delete(task)
+
+
+def test_schemathesis_finds_nothing_wrong_with_the_started_server(stack: Stack, tmp_path: Path) -> None:
+    """As anybody runs it, unsigned, against the description the server itself gives; the signed ones are in
+    tests/integration/api/test_openapi.py. Its checks of HTTP statuses that say an error are left out: errors are 200."""
+    checks = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("schemathesis"), "run", f"{stack.dev['http_url']}/openapi.json",
+         "--phases", "examples,fuzzing", "--max-examples", "20", "--generation-deterministic", "--checks", ",".join(checks)],
+        capture_output=True, text=True, timeout=200, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert re.search(r"[1-9][0-9]* generated, ", done.stdout), done.stdout[-1000:]
+    assert "action_failed" not in stack.log()

@@ -34,7 +34,7 @@ from roomtape.api.steps import Chain
 from roomtape.api.tally import Tally
 from roomtape.config import Config
 from roomtape.loglines import Often
-from roomtape.serving import Answer, AtOnce
+from roomtape.serving import Answer, AtOnce, plain_address
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -171,7 +171,7 @@ class Gateway:
         if trusted:
             # From the right, the first hop that is not ours is who the outermost proxy saw.
             for hop in reversed(headers.get("x-forwarded-for", "").split(",")):
-                if not (hop := hop.strip()):
+                if not (hop := plain_address(hop.strip())):
                     break
                 address = hop
                 if not self._is_proxy(hop):

@@ -283,6 +283,8 @@ async def test_the_callers_address_is_the_one_the_outermost_trusted_proxy_saw(ap
     headers = api.headers(DELETE, body) | forwarded
     assert (await api.send("POST", headers, body)).code == "ResourceNotFound"
     assert (await api.send("POST", headers, body, address="192.0.2.1")).code == "IpNotInWhitelist"
+    mapped = headers | {"x-forwarded-for": "10.9.9.9, ::ffff:198.51.100.9"}  # of a proxy that listens on ::
+    assert (await api.send("POST", mapped, body)).code == "ResourceNotFound"
 
 
 # --- rarer mixtures of signature and body -----------------------------------------------------------

@@ -340,6 +340,35 @@ def test_a_tls_handshake_that_never_comes_is_closed(loop: str, tmp_path: Path) -
     assert HEADER_S - 0.05 <= took < 30, "not only at the library's minute"
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_a_client_has_one_address_whatever_the_listener_is_bound_to(address: str) -> None:
+    """To a socket on `::`, 127.0.0.1 is ::ffff:127.0.0.1: no rule that names an IPv4 network would hold."""
+
+    async def whose(request: Request) -> Response:
+        assert request.client is not None
+        return Response(request.client.host)
+
+    peers: list[str] = []
+
+    def at_once(path: str, headers: dict[str, str], body: bytes, peer: str) -> tuple[bytes, bytes]:
+        peers.append(peer)
+        return b"content-length: 2\r\n", b"ok"
+
+    listener = listen("::", 0)
+    server = HttpServer(Starlette(routes=[Route("/whose", whose)]), listener, QUICK, answers={"/": at_once})
+    await server.start()
+    reader, writer = await asyncio.open_connection(address, listener.getsockname()[1])
+    try:
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        assert b"ok" in await reader.readuntil(b"ok")
+        writer.write(b"GET /whose HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).partition(b"\r\n\r\n")[2] == address.encode()
+    finally:
+        writer.close()
+        await server.stop()
+    assert peers == [address]
+
+
 async def test_a_taken_port_is_an_error_before_anything_begins(port: int) -> None:
     with pytest.raises(OSError, match="in use"):
         listen("127.0.0.1", port)
