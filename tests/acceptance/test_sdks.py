@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
 from tests.acceptance.conftest import PREFIX
 from tests.support.clients import CLIENTS, venv_with
@@ -58,6 +59,29 @@ def test_the_mainland_python_sdk(stack: Stack) -> None:
     python = venv_with("client-cn")
     env = environment(stack, "python_cn")
     assert run([str(python), str(CLIENTS / "python_client.py")], cwd=CLIENTS, env=env) == EXPECTED
+
+
+NAMES = """
+from tencentcloud.trtc.v20190722 import trtc_client
+print(*(name for name in vars(trtc_client.TrtcClient) if name[0].isupper()))
+"""
+
+
+def test_every_action_of_the_mainland_sdk_is_known(stack: Stack) -> None:
+    """It has some that the international one has not: they are not built, which is something else than unknown."""
+    python = venv_with("client-cn")
+    told = subprocess.run([str(python), "-c", NAMES], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True)
+    names = told.stdout.split()
+    assert len(names) > 60
+    sdk, codes = stack.sdk(), {}
+    for name in [*names, "MakeCoffee"]:
+        try:
+            sdk.call_json(name, {})
+        except TencentCloudSDKException as refused:
+            codes[name] = refused.get_code()
+    assert codes.pop("MakeCoffee") == "InvalidAction"
+    assert not [name for name, code in codes.items() if code == "InvalidAction"]
+    assert codes["CreatePicture"] == "UnsupportedOperation"
 
 
 def test_the_go_sdk(stack: Stack) -> None:

@@ -32,6 +32,7 @@ STAR_ONLY = frozenset(
     {
         *("DescribeTrtcUsage", "DescribeRecordingUsage", "DescribeMixTranscodingUsage"),
         *("DescribeRelayUsage", "DescribeTrtcRoomUsage"),
+        *("DescribeRecordStatistic", "DescribeTrtcInteractiveTime", "DescribeTrtcMcuTranscodeTime"),
         *("CreateCloudSliceTask", "DeleteCloudSliceTask", "DescribeCloudSliceTask", "ModifyCloudSliceTask"),
         *("CreateCloudModeration", "DeleteCloudModeration"),
         *("DescribeCloudModeration", "ModifyCloudModeration"),

@@ -112,6 +112,17 @@ _NAMED = (
     *("TextToSpeech", "TextToSpeechSSE", "VoiceClone", "QueryAIMessageList"),
     *("StartMCUMixTranscode", "StartMCUMixTranscodeByStrRoomId"),
     *("StopMCUMixTranscode", "StopMCUMixTranscodeByStrRoomId"),
+    # In the mainland's SDK alone.
+    *("CreatePicture", "DeletePicture", "DescribePicture", "ModifyPicture"),
+    *("CreateAudioModerationSync", "CreateLiveStreamModeration"),
+    *("DeleteLiveStreamModeration", "DescribeLiveStreamModeration"),
+    *("CreateRecognizeVocabV3", "DeleteRecognizeVocabV3", "UpdateRecognizeVocabV3", "SetVocabStateV3"),
+    *("GetRecognizeVocabV3", "GetRecognizeVocabListV3", "DownloadRecognizeVocabV3"),
+    *("RegisterVoicePrint", "DeleteVoicePrint", "DescribeVoicePrint", "UpdateVoicePrint"),
+    *("AsyncTextToSpeech", "DescribeAsyncTextToSpeech", "DescribeRecordStatistic"),
+    *("DescribeTRTCAIRecognitionUsage", "DescribeTRTCDedicatedCloudAccUsage"),
+    *("DescribeTRTCSegmentModerationUsage", "DescribeTRTCMarketScaleMetricData"),
+    *("DescribeTrtcMcuTranscodeTime", "DescribeTrtcInteractiveTime"),
 )
 
 PLANNED: dict[str, Planned] = {

@@ -76,6 +76,17 @@ async def test_an_exception_becomes_an_error_of_ours_without_its_text(api: Stand
     assert "secret path" not in answer.body.decode()
 
 
+@pytest.mark.parametrize(("size", "code"), [(10 * 1024 * 1024 - 300, "OK"), (10 * 1024 * 1024, "ResponseSizeLimitExceeded")])
+async def test_an_answer_above_10_mb_is_not_sent(api: Stand, size: int, code: str) -> None:
+    async def long(*_: object) -> str:
+        return "x" * size
+
+    api.recording.stop = long  # type: ignore[method-assign]
+    answer = await api.call(DELETE, task(api))
+    assert (answer.status, answer.code) == (200, code)
+    assert len(answer.body) < 10 * 1024 * 1024 if code == "OK" else len(answer.body) < 1000
+
+
 async def test_a_lost_database_is_service_unavailable(api: Stand) -> None:
     from roomtape.state.database import DatabaseUnavailable
 
