@@ -244,24 +244,35 @@ def deaths() -> list[str]:
         "",
         _origin(found),
         "",
-        "| What dies | How often | Lost of a session, s: median | most (goal) | Back after, s: median | most |",
-        "|---|---|---|---|---|---|",
-        f"| a worker | {kills.get('worker', 0)} | {found['lost_worker_s']:g} in all | 0 (0) | - | - |",
+        "| What dies | How often | Lost of a session, s: median | most (goal) | Back after, s: median | 95 % (goal) | most |",
+        "|---|---|---|---|---|---|---|",
+        f"| a worker | {kills.get('worker', 0)} | {found['lost_worker_s']:g} in all | 0 (0) | {_back(back, 'worker', 2)} |",
     ]
     for cause, what, goal in (
         ("server", "the server", "1"),
         ("everything", "everything", "1"),
         ("power", "everything, by a power cut", "1"),
     ):
-        mine, its = lost.get(cause, {}), back.get(cause, {})
+        mine = lost.get(cause, {})
         lines.append(
             f"| {what} | {kills.get(cause, 0)} | {mine.get('median', '-')} | {mine.get('max', '-')} ({goal}) "
-            f"| {its.get('median', '-')} | {its.get('max', '-')} |"
+            f"| {_back(back, cause, 5)} |"
         )
     lines += [
         "",
         "Lost: from the last picture stored to the instant of the kill, sending and network included.",
     ]
+    if alone := result("restarts"):
+        parts = [
+            f"{what} after {its['median']} s in the median and {its['p95']} s in 95 of 100 (goal {goal})"
+            for what, goal in (("worker", 2), ("server", 5))
+            for its in [alone["back_s"][what]]
+        ]
+        lines += [
+            "",
+            f"One death at a time, {alone['back_s']['worker']['count']} of either: back is the {', the '.join(parts)};",
+            f"a dead worker's task is in other hands after {alone['back_s']['task']['median']} s in the median. {_origin(alone)}",
+        ]
     if found["faults"]:
         lines += ["", "What was not as promised:", "", *(f"- {fault}" for fault in found["faults"])]
     else:
@@ -270,6 +281,11 @@ def deaths() -> list[str]:
             "No hole, no picture twice, no piece in a playlist twice, no final event missing or doubled.",
         ]
     return lines
+
+
+def _back(back: dict[str, Any], cause: str, goal_s: float) -> str:
+    its = back.get(cause, {})
+    return f"{its.get('median', '-')} | {its.get('p95', '-')} ({goal_s:g}) | {its.get('max', '-')}"
 
 
 def stores() -> list[str]:
@@ -330,8 +346,34 @@ def long_call() -> list[str]:
     return [*lines, ""]
 
 
+def networks() -> list[str]:
+    lines = ["## Networks and clocks", ""]
+    found = result("network")
+    if found is None:
+        return [*lines, "No run is recorded: `python -m bench.network`.", ""]
+    lines += [
+        "Publishers of 13 s, all at once, each with a network or a clock of its own that is wrong (how: below). Stored: pictures",
+        "in the file by pictures sent; right: those that show the number they were sent with.",
+        "",
+        _origin(found),
+        "",
+        "| Scene | What is wrong | Seed | Lost, % | Stored, % (goal) | Right, % | Sound after picture, ms: least | median | most |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for scene, seen in found["scenes"].items():
+        lost = "-" if seen["lost_percent"] is None else seen["lost_percent"]
+        goal = "" if seen["goal_percent"] is None else f" ({seen['goal_percent']:g})"
+        around = " | ".join(map(str, seen["offset_ms"]))
+        lines.append(
+            f"| {scene} | {seen['what']} | {seen['seed']} | {lost} | {seen['stored_percent']}{goal} | {seen['right_percent']} | {around} |"
+        )
+    return [*lines, ""]
+
+
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "An hour": ("G-1", "G-2"),
+    "Networks and clocks": ("F-10", "F-14", "F-26", "F-30", "G-17", "R-SYNC-1", "R-SYNC-3", "R-GAP-1", "R-GAP-2", "R-KEY-1",
+                            "R-KEY-2", "R-RES-1", "R-TS-1", "R-TS-2", "R-REC-1"),
     "Deaths": ("F-1", "F-2", "F-3", "F-4", "R-LOST-1", "R-LOST-2", "R-LOST-3", "R-LOST-4", "R-LOST-5", "R-TASK-1",
                "R-TASK-2", "R-TASK-3", "R-DRAIN-1", "R-SFU-1", "F-21"),
     "Disks": ("F-5", "R-DISK-1", "R-DISK-2", "R-DISK-3"),
@@ -343,7 +385,12 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 def sections() -> str:
     """One section per group: what was measured, then what was survived and by which test."""
     carried = carriers()
-    measured = {"Deaths": deaths(), "Stores": stores(), "An hour": long_call()}
+    measured = {
+        "Deaths": deaths(),
+        "Stores": stores(),
+        "An hour": long_call(),
+        "Networks and clocks": networks(),
+    }
     lines: list[str] = []
     for group, ids in GROUPS.items():
         lines += measured.get(group, [f"## {group}", ""])

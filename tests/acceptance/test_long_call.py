@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.network.scenes import LONG_S, RTT_MS, SEED, Scene, enc
+from tests.integration.network.scenes import LONG_S, SEED, Scene, enc, lossy
 from tests.integration.network.storm import Media, publish
 from tests.support.bots import Link
 from tests.support.measure import Measured, measure, nearest
@@ -38,10 +38,10 @@ CALL_S = float(os.environ.get("ROOMTAPE_SOAK_S", "3600"))
 ROOM = "hour"
 LOSS = 5  # percent
 LOOP = (LONG_S + 7) * FPS  # pictures after which a bot begins again
-CALM = Scene(bps=300_000)
-LOSSY = Scene({"loss": LOSS, "delay_ms": RTT_MS / 2}, answers=True, bps=300_000)
+CALM = Scene("nothing", bps=300_000)
+LOSSY = lossy(LOSS, bps=300_000)
 SKEW = 100e-6
-SKEWED = Scene(wrong={"skew_ppm": SKEW * 1e6}, bps=300_000)
+SKEWED = Scene("crystal", wrong={"skew_ppm": SKEW * 1e6}, bps=300_000)
 BOTS = {"calm": CALM, "lossy": LOSSY, "skewed": SKEWED}
 EARLY_MS, LATE_MS, MEDIAN_MS = 40, 60, 20  # G-1
 DRIFT_MS = 20  # G-2
@@ -98,6 +98,9 @@ def test_g1_g2_for_an_hour_sound_stays_with_its_picture(request: pytest.FixtureR
     subprocess.run(["cargo", "build", "--release", "-q", "-p", "roomtape-bots"], cwd=REPO, check=True)
     with ExitStack() as open_now:
         work = Path(open_now.enter_context(tempfile.TemporaryDirectory(prefix="rt-")))
+        media = Media(work)
+        for scene in BOTS.values():
+            media.make(scene)
         stack = open_now.enter_context(start_stack(work / "data"))
         callbacks = CallbackReceiver()
         open_now.callback(callbacks.close)
@@ -106,7 +109,6 @@ def test_g1_g2_for_an_hour_sound_stays_with_its_picture(request: pytest.FixtureR
         callbacks.wait(301, task_id=task)
         link = Link(stack.dev["webrtc_addr"], seed=SEED, **(LOSSY.link or {}))
         open_now.callback(link.kill)
-        media = Media(work)
         bots = {}
         for user, scene in BOTS.items():
             through = link if scene.link else None

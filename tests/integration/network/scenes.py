@@ -23,6 +23,7 @@ WITHHELD_S = 11.1
 class Scene:
     """One publisher: the network it is behind (None: loopback) and what it does wrong."""
 
+    what: str  # is wrong, in words
     link: dict[str, object] | None = None
     wrong: dict[str, object] = field(default_factory=dict)
     sizes: tuple[tuple[int, int], ...] = ((320, 180),)
@@ -33,47 +34,62 @@ class Scene:
     sound_bps: int = 48_000
 
 
-def lossy(percent: float, *, bps: int = 600_000, **more: object) -> Scene:
-    return Scene({"loss": percent, "delay_ms": RTT_MS / 2, **more}, answers=True, bps=bps)
+def lossy(percent: float, what: str = "", *, bps: int = 600_000, **more: object) -> Scene:
+    what = what or f"{percent:g} % lost each way, {RTT_MS} ms round trip"
+    return Scene(what, {"loss": percent, "delay_ms": RTT_MS / 2, **more}, answers=True, bps=bps)
 
 
+SLOW: dict[str, object] = {"delay_ms": RTT_MS / 2}
+JITTER: dict[str, object] = {"delay_ms": 30, "jitter_ms": 40}
 SCENES: dict[str, Scene] = {
-    "calm": Scene(),
+    "calm": Scene("loopback, nothing wrong"),
     "loss1": lossy(1),
     "loss5": lossy(5),
     "loss10": lossy(10),
-    "loss20": lossy(20, bps=250_000),
-    "bursts5": lossy(5, burst=4),
-    "unruly": lossy(0, jitter_ms=100, reorder=20, reorder_ms=30, duplicate=20),
-    "cut": Scene({"delay_ms": RTT_MS / 2, "cut": "6:2"}, answers=True),
-    "report1": Scene(wrong={"reports_after_s": 1}),
-    "report10": Scene({"delay_ms": 30, "jitter_ms": 40}, {"reports_after_s": 8}),
-    "noreport": Scene({"delay_ms": 30, "jitter_ms": 40}, {"reports_after_s": HOUR}),
-    "hour": Scene(wrong={"report_error_s": HOUR}),
-    "hourpicture": Scene(wrong={"report_error_s": f"0,{HOUR}"}),
-    "hoursound": Scene(wrong={"report_error_s": f"{HOUR},0"}),
-    "zeroreports": Scene(wrong={"report_error_s": f"-{HOUR},0"}),  # the bot then reports RTP time 0
-    "skewfast": Scene(wrong={"skew_ppm": 100}),
-    "skewslow": Scene(wrong={"skew_ppm": -100}),
-    "wrap": Scene(wrong={"rtp_start": f"{2**32 - 4 * 48_000},{2**32 - 4 * 90_000}"}),
-    "zero": Scene(wrong={"rtp_start": "3000000000", "jump": "5:zero"}),
-    "reset": Scene(wrong={"jump": "5:reset"}),
-    "backward": Scene(wrong={"rtp_start": "1000000000", "jump": "5:-20"}),
-    "eighthours": Scene(wrong={"jump": f"5:{8 * HOUR}"}),
-    "withheld": Scene(wrong={"withhold": "0:5.1"}, answers=True, endless=True),
+    "loss20": lossy(20, f"20 % lost each way, {RTT_MS} ms round trip, 0.25 Mb/s", bps=250_000),
+    "bursts5": lossy(5, "5 % lost in stretches of four on average (Gilbert-Elliott)", burst=4),
+    "unruly": lossy(
+        0, "100 ms jitter, 20 % held back by 30 ms, 20 % doubled", jitter_ms=100, reorder=20, reorder_ms=30, duplicate=20
+    ),
+    "cut": Scene("nothing passes for 2 s", {**SLOW, "cut": "6:2"}, answers=True),
+    "report1": Scene("first sender report after 1 s", wrong={"reports_after_s": 1}),
+    "report10": Scene("first sender report after 8 s, 40 ms jitter", JITTER, {"reports_after_s": 8}),
+    "noreport": Scene("no sender report ever, 40 ms jitter", JITTER, {"reports_after_s": HOUR}),
+    "hour": Scene("RTP time of all reports an hour off", wrong={"report_error_s": HOUR}),
+    "hourpicture": Scene("of the picture's reports only", wrong={"report_error_s": f"0,{HOUR}"}),
+    "hoursound": Scene("of the sound's reports only", wrong={"report_error_s": f"{HOUR},0"}),
+    "zeroreports": Scene("the sound's reports all say RTP time 0", wrong={"report_error_s": f"-{HOUR},0"}),
+    "skewfast": Scene("the sender's crystal 100 ppm fast", wrong={"skew_ppm": 100}),
+    "skewslow": Scene("100 ppm slow", wrong={"skew_ppm": -100}),
+    "wrap": Scene("RTP time wraps after 4 s", wrong={"rtp_start": f"{2**32 - 4 * 48_000},{2**32 - 4 * 90_000}"}),
+    "zero": Scene("RTP time 0 after 5 s", wrong={"rtp_start": "3000000000", "jump": "5:zero"}),
+    "reset": Scene("another RTP time after 5 s", wrong={"jump": "5:reset"}),
+    "backward": Scene("20 s back after 5 s", wrong={"rtp_start": "1000000000", "jump": "5:-20"}),
+    "eighthours": Scene("8 h forward after 5 s", wrong={"jump": f"5:{8 * HOUR}"}),
+    "withheld": Scene("no key picture for 5 s, requests ignored", wrong={"withhold": "0:5.1"}, answers=True, endless=True),
     "cutwithheld": Scene(
-        {"delay_ms": RTT_MS / 2, "cut": "5:2"},
+        f"nothing passes for 2 s, then no key picture until {WITHHELD_S:g} s",
+        {**SLOW, "cut": "5:2"},
         {"withhold": f"0.01:{WITHHELD_S - 0.01}"},
         answers=True,
         endless=True,
     ),
-    "sizes": Scene(wrong={"switch_s": 3}, sizes=((320, 180), (640, 360), (180, 320))),
-    "sizesvp8": Scene(wrong={"switch_s": 4}, sizes=((320, 180), (480, 270), (180, 320)), codec="vp8"),
-    "lossvp8": Scene({"loss": 5, "delay_ms": RTT_MS / 2}, codec="vp8"),
-    "smallpackets": Scene({"loss": 1, "delay_ms": RTT_MS / 2}, {"payload_bytes": 220}, answers=True),
-    "narrow": Scene({"rate_kbps": 64, "queue_ms": 300, "delay_ms": RTT_MS / 2}, answers=True, endless=True, bps=35_000, sound_bps=12_000),
-    "reconnects": Scene(wrong={"reconnect_s": 3}),
-}
+    "sizes": Scene(
+        "320x180, 640x360, 180x320 in turn every 3 s", wrong={"switch_s": 3}, sizes=((320, 180), (640, 360), (180, 320))
+    ),
+    "sizesvp8": Scene(
+        "320x180, 480x270, 180x320 in turn every 4 s, VP8",
+        wrong={"switch_s": 4}, sizes=((320, 180), (480, 270), (180, 320)), codec="vp8",
+    ),
+    "lossvp8": Scene(f"5 % lost each way, {RTT_MS} ms round trip, VP8, requests ignored", {"loss": 5, **SLOW}, codec="vp8"),
+    "smallpackets": Scene("1 % lost each way, packets of 400 bytes", {"loss": 1, **SLOW}, {"payload_bytes": 400}, answers=True),
+    "narrow": Scene(
+        "64 kb/s pass, 300 ms of queue; 47 kb/s of media and no less when told of losses",
+        {"rate_kbps": 64, "queue_ms": 300, **SLOW}, answers=True, endless=True, bps=35_000, sound_bps=12_000,
+    ),
+    "reconnects": Scene("a new session every 3 s", wrong={"reconnect_s": 3}),
+}  # fmt: skip
+GOALS = {"loss1": 0.999, "loss5": 0.995, "bursts5": 0.995, "loss10": 0.98, "loss20": 0.90, "lossvp8": 0.995, "smallpackets": 0.999}
 
 
 def enc(text: str) -> str:

@@ -25,6 +25,8 @@ LINGER_MS = 1000  # what was lost at the very end can still be asked for
 def brewed(work: Path, names: Collection[str] = SCENES) -> Iterator[dict[str, Recorded]]:
     """Publish these scenes (all of them) at once into recorded rooms; what became of each."""
     media = Media(work)
+    for user in names:
+        media.make(SCENES[user])  # now: a task that waits longer than its idle time for its first user ends
     callbacks = CallbackReceiver()
     publishers: dict[str, BotPublisher] = {}
     links: dict[str, Link] = {}
@@ -63,6 +65,8 @@ def brewed(work: Path, names: Collection[str] = SCENES) -> Iterator[dict[str, Re
 @contextmanager
 def alone(work: Path, scene: Scene, *, seconds: float) -> Iterator[Recorded]:
     """One publisher for as long as that, its media over and over; what became of it."""
+    media = Media(work)
+    media.make(scene)
     callbacks = CallbackReceiver()
     publisher = None
     media = Media(work)
@@ -109,6 +113,13 @@ class Media:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+
+    def make(self, scene: Scene) -> None:
+        """All that the scene's client will send."""
+        for size in scene.sizes:
+            self.series(scene, size)
+        self.answers(scene)
+        self.sounds(scene.sound_bps)
 
     def series(self, scene: Scene, size: tuple[int, int]) -> Path:
         if scene.codec == "vp8":

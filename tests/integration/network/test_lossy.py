@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.network import storm as storm_module
-from tests.integration.network.scenes import SCENES, Recorded
+from tests.integration.network.scenes import GOALS, SCENES, SEED, Recorded
 from tests.integration.network.storm import brewed
 
 FRAME_S = 1 / 30
@@ -16,25 +16,17 @@ PICTURES_A_SECOND = 30
 PROBING = "Could not find codec parameters"  # FFmpeg looks at 5 s only; the picture of "withheld" comes later
 
 
-GOALS = [
-    ("loss1", 1, 0.999),
-    ("loss5", 5, 0.995),
-    ("bursts5", 5, 0.995),
-    ("loss10", 10, 0.98),
-    ("loss20", 20, 0.90),
-    ("lossvp8", 5, 0.995),
-    ("smallpackets", 1, 0.999),
-]
+LOST = {"loss1": 1, "loss5": 5, "bursts5": 5, "loss10": 10, "loss20": 20, "lossvp8": 5, "smallpackets": 1}  # percent
 
 
-@pytest.mark.parametrize(("user", "percent", "least"), GOALS)
+@pytest.mark.parametrize("user", GOALS)
 def test_f10_g17_pictures_are_stored_under_loss_with_retransmission(
-    storm: dict[str, Recorded], user: str, percent: float, least: float
+    storm: dict[str, Recorded], user: str
 ) -> None:
-    seen = storm[user]
+    seen, least = storm[user], GOALS[user]
     assert seen.link is not None
     lost = 100 * seen.link["up"]["lost"] / seen.link["up"]["offered"]
-    assert lost == pytest.approx(percent, rel=0.5), "the link did not lose what it was to lose"
+    assert lost == pytest.approx(LOST[user], rel=0.5), "the link did not lose what it was to lose"
     assert seen.link["down"]["lost"] > 0
     # A packet that was lost as often as it was sent costs all pictures until the next key picture, which is too
     # much for a call of 13 s to hold a goal of hours, and a machine that stands still adds its own losses: two such
@@ -45,7 +37,7 @@ def test_f10_g17_pictures_are_stored_under_loss_with_retransmission(
     assert max(seen.missing, default=0) <= 2 * PICTURES_A_SECOND  # the key picture may be lost as well
 
 
-@pytest.mark.parametrize("user", [*(goal[0] for goal in GOALS), "narrow"])
+@pytest.mark.parametrize("user", [*GOALS, "narrow"])
 def test_r_gap_no_picture_is_stored_whose_references_are_missing(storm: dict[str, Recorded], user: str) -> None:
     # One that is decoded from something else than it was made from shows some other number, or an old one.
     numbers, times = storm[user].pictures.numbers, storm[user].pictures.times_s
@@ -55,17 +47,21 @@ def test_r_gap_no_picture_is_stored_whose_references_are_missing(storm: dict[str
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(("scene", "least"), [(user, least) for user, _percent, least in GOALS])
+@pytest.mark.parametrize("scene", GOALS)
 def test_g17_the_goals_hold_over_many_calls(
-    bots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: str, least: float
+    bots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: str
 ) -> None:
     many = {f"{scene}-{n}": replace(SCENES[scene], bps=600_000) for n in range(8)}
     monkeypatch.setattr(storm_module, "SCENES", many)
-    with brewed(tmp_path, many) as calls:
-        missing = sum(sum(call.missing) for call in calls.values())
-        sent = sum(call.sent["sent_pictures"] for call in calls.values())
+    missing = sent = 0
+    for seed in range(3):  # a call in which one packet is lost five times lacks a stretch, others lack nothing
+        monkeypatch.setattr(storm_module, "SEED", SEED + 100 * seed)
+        (tmp_path / str(seed)).mkdir()
+        with brewed(tmp_path / str(seed), many) as calls:
+            missing += sum(sum(call.missing) for call in calls.values())
+            sent += sum(call.sent["sent_pictures"] for call in calls.values())
     print(f"{scene}: {missing} of {sent} missing")
-    assert 1 - missing / sent >= least
+    assert 1 - missing / sent >= GOALS[scene]
 
 
 @pytest.mark.parametrize("user", SCENES)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.integration.network.scenes import RTT_MS, SEED, enc
+from tests.integration.network.storm import LINGER_MS
 from tests.support.browser import chromium, client_page
 from tests.support.linkproxy import LinkProxy
 from tests.support.measure import Measured, measure
@@ -64,8 +65,9 @@ CAMERA = """async ({url, token}) => {
 STOP = """async () => {
   clearInterval(window.camera);
   const out = await window.outbound();
+  await new Promise((resolve) => setTimeout(resolve, LINGER_MS));
   return out.video;
-}"""
+}""".replace("LINGER_MS", str(LINGER_MS))
 
 
 @dataclass

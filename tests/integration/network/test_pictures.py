@@ -51,7 +51,7 @@ def test_f14_r_key_1_after_a_hole_the_picture_goes_on_when_an_idr_comes_at_last(
 def test_f14_r_key_1_an_idr_withheld_for_half_a_minute_is_stored_when_it_comes(
     bots: None, tmp_path: Path
 ) -> None:
-    long = Scene(wrong={"withhold": "0:30.1"}, answers=True, endless=True)
+    long = Scene("", wrong={"withhold": "0:30.1"}, answers=True, endless=True)
     with alone(tmp_path, long, seconds=36) as seen:
         first = seen.pictures.numbers[0] + (LONG_S + 7) * FPS  # the pictures come again after so many seconds
         assert 30.1 * FPS <= first <= 30.1 * FPS + ANSWERED

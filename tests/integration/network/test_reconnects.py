@@ -38,7 +38,7 @@ def test_f26_r_rec_1_a_user_who_comes_back_goes_on_in_the_same_file(storm: dict[
 def test_f26_r_rec_1_many_reconnects_are_one_recording(
     bots: None, tmp_path: Path, count: int, every_s: float, vanish: bool
 ) -> None:
-    scene = Scene(wrong={"reconnect_s": every_s, "vanish": vanish} if vanish else {"reconnect_s": every_s})
+    scene = Scene("", wrong={"reconnect_s": every_s, "vanish": vanish} if vanish else {"reconnect_s": every_s})
     seconds = count * (every_s + 0.1)
     with alone(tmp_path, scene, seconds=seconds) as seen:
         assert seen.sent["reconnects"] >= count - 1
