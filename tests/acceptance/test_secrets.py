@@ -161,6 +161,9 @@ def test_no_secret_is_anywhere_but_where_it_belongs(tmp_path: Path) -> None:
         other = json.loads(stack.cli("app", "create", "--json"))["sdk_app_id"]
         answers.append(stack.cli("app", "set", str(other), "--auto-record", str(tmp_path / "automatic.json")).encode())
         admin_token = (data / "run" / "admin.token").read_text().strip()
+        successor = json.loads(stack.cli("key", "rotate", dev_id := stack.dev["secret_id"], "--json"))
+        assert successor["former"] == dev_id
+        second_app_key = json.loads(stack.cli("app", "add-key", str(other), "--json"))["app_secret_key"]
         task = create()
         assert task
         receiver.wait(301, task_id=task)
@@ -212,6 +215,7 @@ def test_no_secret_is_anywhere_but_where_it_belongs(tmp_path: Path) -> None:
         "bucket access key": ACCESS_KEY, "bucket secret": BUCKET_SECRET, "callback key": CALLBACK_KEY,
         "PrivateMapKey": TICKET, "API secret": dev["secret_key"], "UserSig key": dev["app_secret_key"],
         "bucket secret of automatic recordings": AUTO_SECRET, "admin token": admin_token,
+        "secret of a key's successor": successor["secret_key"], "second UserSig key": second_app_key,
         "secret of a temporary key": temporary["secret_key"], "its token": temporary["token"],
         **{f"UserSig {i}": sig for i, sig in enumerate(sigs)},
         **{f"master key {i}": key for i, key in enumerate(master)},

@@ -15,7 +15,7 @@ class Buckets:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._state: dict[Hashable, list[Any]] = {}  # tokens left, at this monotonic ns
+        self._state: dict[Hashable, list[Any]] = {}  # tokens left, at this monotonic ns, of this rate
 
     def take(self, key: Hashable, rate: float) -> bool:
         """Take one token; False when there is none. `rate` is per second."""
@@ -25,12 +25,12 @@ class Buckets:
         if held is None:
             if len(self._state) >= _MAX_KEYS:
                 self._drop_full(now)
-            self._state[key] = [capacity - 1.0, now]
+            self._state[key] = [capacity - 1.0, now, rate]
             return True
         tokens = held[0] + (now - held[1]) * rate / 1e9
         if tokens > capacity:
             tokens = capacity
-        held[1] = now
+        held[1], held[2] = now, rate
         if tokens < 1.0:
             held[0] = tokens
             return False
@@ -38,7 +38,15 @@ class Buckets:
         return True
 
     def _drop_full(self, now: int) -> None:
-        """Forget keys that were quiet for a minute, or all: a full bucket is what a new key gets."""
-        self._state = {k: v for k, v in self._state.items() if now - v[1] < 60_000_000_000}
-        if len(self._state) >= _MAX_KEYS:
+        """Forget the buckets that are full again, which is what a new key gets.
+
+        So nobody's bucket is forgotten before that because somebody else comes from many addresses. All go
+        only if half of them are not full, which nobody can cause but by as many calls in an instant.
+        """
+        self._state = {
+            key: held
+            for key, held in self._state.items()
+            if held[0] + (now - held[1]) * held[2] / 1e9 < max(held[2], 1.0)
+        }
+        if len(self._state) > _MAX_KEYS // 2:
             self._state.clear()

@@ -45,6 +45,21 @@ async def test_very_many_keys_are_forgotten_not_kept() -> None:
     assert len(buckets._state) <= 20_000
 
 
+async def test_many_addresses_do_not_fill_the_bucket_of_another() -> None:
+    """Whoever has a network of IPv6 may come from as many addresses as he likes."""
+    clock = ManualClock()
+    buckets = Buckets(clock)
+    assert buckets.take("account", 1)
+    for round_ in range(5):
+        for address in range(10_000):
+            assert buckets.take((round_, address), 1000)
+        await clock.advance(0.01)
+        assert not buckets.take("account", 1)
+    assert len(buckets._state) <= 20_000
+    await clock.advance(1)
+    assert buckets.take("account", 1)
+
+
 @given(rate=st.integers(1, 50), tries=st.integers(1, 200))
 def test_no_more_than_the_rate_at_one_instant(rate: int, tries: int) -> None:
     buckets = Buckets(ManualClock())
