@@ -171,6 +171,7 @@ class _Batch:
     table: bytes  # of `_ENTRY`
     spans: dict[int, tuple[int, int]]  # per stream: lowest and highest dts in its time base
     left_out: set[tuple[str, int]] = field(default_factory=set)  # output and beginning of pieces without it
+    gone: bool = False  # it was damaged when the journal was opened; nothing of it is known
 
 
 @dataclass(slots=True, eq=False)
@@ -237,7 +238,8 @@ class Journal:
         self.epoch = epoch
         self.recovered: Recovered | None = None
         self.torn_bytes = 0  # cut off what earlier writers left: from a record that cannot be trusted on
-        self.untrusted_packets = 0  # in whole batches behind it, which were moved to `BROKEN`
+        self.untrusted_packets = 0  # in whole batches behind it; their files are in `BROKEN`
+        self.damaged_packets = 0  # in damaged batches between good ones, as far as they tell
         self.reserve: Reserve | None = None  # given up where a piece could not be closed without it
         self.on_write: Callable[[], None] = _nothing  # quick: called after each write that waits for a sync
         self.streams: dict[int, StreamHead] = {}
@@ -259,7 +261,7 @@ class Journal:
     def open(cls, directory: Path, epoch: int) -> Journal:
         """Open the task's directory for `epoch`, recovering (and truncating) what earlier writers left.
 
-        `torn_bytes` and `untrusted_packets` tell what that took away.
+        `torn_bytes`, `untrusted_packets` and `damaged_packets` tell what that took away.
 
         Raises ValueError if a later epoch has written there: this writer has been replaced.
         """
@@ -546,13 +548,17 @@ class Journal:
         streams = self.outputs[output].streams
         return {stream: self.streams[stream].time_base_den for stream in streams if stream in self.streams}
 
-    def _overlapping(self, output: str, from_ns: int, to_ns: int | None) -> list[_Batch]:
+    def _overlapping(
+        self, output: str, from_ns: int, to_ns: int | None, *, gone: bool = False
+    ) -> list[_Batch]:
+        """Batches with packets of `window`; `gone`: and all of which nobody knows whether they had some."""
         dens = self._dens(output)
         until_ns = FAR_NS if to_ns is None else to_ns
         return [
             batch
             for batch in self._batches
-            if any(
+            if (gone and batch.gone)
+            or any(
                 ticks_to_ns(lowest, dens[stream]) < until_ns and ticks_to_ns(highest, dens[stream]) >= from_ns
                 for stream, (lowest, highest) in batch.spans.items()
                 if stream in dens
@@ -579,9 +585,10 @@ class Journal:
         without: set[int] = set()  # picture streams that wait for a key picture
         with ExitStack() as opened:
             read = self._reader(opened)
-            for batch in self._overlapping(output, from_ns, to_ns):
-                if (output, from_ns) in batch.left_out:
-                    without |= {id for id in batch.spans if self.streams[id].kind == "video"}
+            for batch in self._overlapping(output, from_ns, to_ns, gone=True):
+                if batch.gone or (output, from_ns) in batch.left_out:
+                    streams = self._dens(output) if batch.gone else batch.spans
+                    without |= {id for id in streams if self.streams[id].kind == "video"}
                     continue
                 table, payloads = batch.table, read(batch)
                 if without & batch.spans.keys():
@@ -690,13 +697,14 @@ class Journal:
             raise ValueError(f"epoch {recovered.last_epoch} has written here, this is {self.epoch}")
         self._next_number = max((key[1] + 1 for key, _ in found if key[0] == self.epoch), default=0)
         torn = False
-        for (epoch, number), path in found:
+        for n, ((epoch, number), path) in enumerate(found):
             if torn:  # what follows a tear is not trusted, even if it is valid
                 data = path.read_bytes()
                 self._mistrust(path, data, _packets_in(data, len(MAGIC)), len(data))
                 path.unlink()
             else:
-                torn = not self._read_file(_File(path, epoch, number), recovered)
+                after = found[n + 1][1] if n + 1 < len(found) else None
+                torn = not self._read_file(_File(path, epoch, number), recovered, after)
         _sync_directory(self.directory)
         recovered.streams = dict(self.streams)
         recovered.outputs = dict(self.outputs)
@@ -707,29 +715,43 @@ class Journal:
         if self._files:
             self.recovered = recovered
 
-    def _read_file(self, file: _File, recovered: Recovered) -> bool:
-        """Take in one file up to its first bad record and truncate it there. False if it was torn."""
+    def _read_file(self, file: _File, recovered: Recovered, after: Path | None) -> bool:
+        """Take in one file up to its first bad record and truncate it there. False if it was torn.
+
+        A bad batch between good records is left out instead: the checkpoint of the next one is whole.
+        """
         data = file.path.read_bytes()
         whole = True
+        untold: bool | None = None  # whether nobody has told of the damage in it
         end = 0
-        try:
-            for kind, offset, body in _records(data):
-                if kind == _HEAD:
-                    if not self._take_head(body):
-                        raise _Torn(0)
-                    recovered.ended = False
-                elif kind == _BATCH:
-                    self._take_batch(file, offset, body, _RECORD.unpack_from(data, offset)[2])
-                    recovered.ended = False
-                elif kind == _CUT:
-                    _put_cut(self.cuts, msgspec.msgpack.decode(body, type=Cut))
-                elif kind == _END:
-                    self._state = body
-                    recovered.ended = True
-                end = offset + _RECORD.size + len(body)
-        except _Torn:
-            whole = False
-            self._mistrust(file.path, data, _packets_behind(data, end), len(data) - end)
+        while True:
+            try:
+                for kind, offset, body in _records(data, end):
+                    if kind == _HEAD:
+                        if not self._take_head(body):
+                            raise _Torn(0)
+                        recovered.ended = False
+                    elif kind == _BATCH:
+                        self._take_batch(file, offset, body, _RECORD.unpack_from(data, offset)[2])
+                        recovered.ended = False
+                    elif kind == _CUT:
+                        _put_cut(self.cuts, msgspec.msgpack.decode(body, type=Cut))
+                    elif kind == _END:
+                        self._state = body
+                        recovered.ended = True
+                    end = offset + _RECORD.size + len(body)
+                break
+            except _Torn:
+                behind = _behind_bad_batch(data, end, file, after)
+                if behind == 0:
+                    whole = False
+                    self._mistrust(file.path, data, _packets_behind(data, end), len(data) - end)
+                    break
+                untold = self._keep_aside(file.path, data) if untold is None else untold
+                if untold:
+                    self.damaged_packets += _packets_said(data, end)
+                self._batches.append(_Batch(file, end, 0, 0, 0, b"", {}, gone=True))
+                end = behind
         if end == 0:
             file.path.unlink()
             return whole
@@ -753,10 +775,17 @@ class Journal:
         self.torn_bytes += torn_bytes
         self.untrusted_packets += packets
         if packets:
-            aside = self.directory / BROKEN
-            with suppress(OSError):
-                aside.mkdir(exist_ok=True)
-                (aside / path.name).write_bytes(data)
+            self._keep_aside(path, data)
+
+    def _keep_aside(self, path: Path, data: bytes) -> bool:
+        """Copy a file to `BROKEN`. False if an opening before this one has done that, and told of it."""
+        aside = self.directory / BROKEN / path.name
+        with suppress(OSError):
+            if aside.exists() and aside.read_bytes() == data:
+                return False
+            aside.parent.mkdir(exist_ok=True)
+            aside.write_bytes(data)
+        return True
 
     def _take_head(self, body: bytes) -> bool:
         """Take a file's HEAD; False if the file before it is shorter than it was when this one began."""
@@ -800,12 +829,15 @@ class _Torn(Exception):
     """The records end here: what follows is cut short or does not match its checksum."""
 
 
-def _records(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Type, offset and body of each record; raises _Torn at the first that cannot be trusted."""
+def _records(data: bytes, offset: int = 0) -> Iterator[tuple[int, int, bytes]]:
+    """Type, offset and body of each record; raises _Torn at the first that cannot be trusted.
+
+    `offset`: where to begin, 0 or the beginning of a record behind the first.
+    """
     if data[: len(MAGIC)] != MAGIC:
         raise _Torn(0)
-    offset = len(MAGIC)
-    first = True
+    first = offset == 0
+    offset = offset or len(MAGIC)
     while offset < len(data):
         if offset + _RECORD.size > len(data):
             raise _Torn(offset)
@@ -820,6 +852,45 @@ def _records(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         offset += _RECORD.size + length
     if first:
         raise _Torn(offset)
+
+
+def _behind_bad_batch(data: bytes, offset: int, file: _File, after: Path | None) -> int:
+    """Where the next record is, if what is bad at `offset` is one batch between good records; else 0.
+
+    A batch that the power cut short is the last one: nothing follows it, and it is not meant.
+    """
+    if offset == 0 or offset + _RECORD.size > len(data):
+        return 0
+    kind, length, crc = _RECORD.unpack_from(data, offset)
+    end: int = offset + _RECORD.size + length
+    body = data[offset + _RECORD.size : end]
+    if kind != _BATCH or len(body) != length or any(_crc(other, body) == crc for other in (_CUT, _END)):
+        return 0
+    if end == len(data):
+        return end if after is not None and _previous_of(after) == (file.epoch, file.number, end) else 0
+    try:
+        next(_records(data, end))
+    except _Torn:
+        return 0
+    return end
+
+
+def _previous_of(path: Path) -> tuple[int, int, int] | None:
+    """What a file's HEAD says of the file before it; None where it cannot be read."""
+    try:
+        _, _, body = next(_records(path.read_bytes()))
+    except _Torn:
+        return None
+    return msgspec.msgpack.decode(body, type=_FileHead).previous
+
+
+def _packets_said(data: bytes, offset: int) -> int:
+    """How many packets a damaged batch says it has, if that can be."""
+    length = _RECORD.unpack_from(data, offset)[1]
+    if length < _COUNT.size:
+        return 1
+    count = int(_COUNT.unpack_from(data, offset + _RECORD.size)[0])
+    return max(1, count) if _COUNT.size + count * _ENTRY.size <= length else 1
 
 
 def _packets_behind(data: bytes, offset: int) -> int:

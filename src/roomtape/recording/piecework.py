@@ -115,7 +115,10 @@ class Piecework:
                 desk.note("broken", f"piece {due.piece_no}, {outlet.type} of {outlet.user}: {error}")
                 return False
             made = self._despite(outlet, due, error, discontinuity=discontinuity)
-        if made is None:
+            if made is None:
+                return True
+        if made is None:  # all that was in it was left out when the journal was opened
+            self._leave_out(outlet)
             return True
         self._tell_ready(outlet, due, made, discontinuity=discontinuity)
         return True

@@ -47,6 +47,9 @@ def take_up(desk: Desk, lineup: Lineup, pieces: Piecework) -> str:
 def tell_damage(desk: Desk) -> None:
     """Say what the journal had to give up to be one that can be trusted."""
     journal = desk.journal
+    if journal.damaged_packets:
+        text = f"packets of the journal cannot be read back, its file is in {desk.place.spool.name}/{BROKEN}"
+        desk.note("gap_broken", f"{journal.damaged_packets} {text}", journal.damaged_packets)
     if journal.untrusted_packets:
         text = (
             f"the journal is damaged: {journal.untrusted_packets} packets behind the damage are not trusted,"

@@ -2,7 +2,8 @@
 
 A kill loses nothing that was written. A power cut keeps what was synced and an arbitrary part of the rest:
 any byte length of each file written since, perhaps with garbage at its end. After either, the journal must
-hold exactly the packets of the batches up to its checkpoint, and pieces must hold each of them once.
+hold exactly the packets of the batches up to its checkpoint, and pieces must hold each of them once. A batch
+of which a later file survived the power may be missing as a whole, if no sync had covered it and it is told.
 """
 
 from __future__ import annotations
@@ -155,6 +156,19 @@ class JournalMachine(RuleBasedStateMachine):
             path.write_bytes(content[:kept] + tail)
         self._reopen()
         assert self.journal.checkpoint.get("number", 0) >= self.synced
+        gone = [(number, packets) for number, packets in self.batches if self._is_gone(packets)]
+        assert all(number > self.synced for number, _ in gone)
+        assert not gone or self.journal.damaged_packets
+        self.batches = [batch for batch in self.batches if batch not in gone]
+
+    def _is_gone(self, packets: list[Packet]) -> bool:
+        """Whether none of a batch is left, though no piece has it."""
+        held = {p for key in self.journal.outputs for p in self.journal.window(key, -FAR, None)}
+        return bool(packets) and held.isdisjoint(packets) and any(map(self._is_uncovered, packets))
+
+    def _is_uncovered(self, packet: Packet) -> bool:
+        at_ns = ticks_to_ns(packet.dts, DENS[packet.stream])
+        return any(at_ns >= self.committed.get(key, 0) for key, ids in OUTPUTS.items() if packet.stream in ids)
 
     def _reopen(self) -> None:
         self.journal.close()
