@@ -9,7 +9,7 @@ once the core has been stopped.
 from collections.abc import Mapping, Sequence
 from typing import final
 
-__all__ = ["Core", "header_texts", "tc3_fits", "ts_inspect", "ts_mux", "ts_piece", "whole_request"]
+__all__ = ["Core", "header_texts", "plain_request", "tc3_fits", "ts_inspect", "ts_mux", "ts_piece"]
 
 def ts_mux(
     units: Sequence[tuple[int, int, int, bool, bytes]], counters: Mapping[int, int]
@@ -31,9 +31,10 @@ def ts_inspect(data: bytes, counters: Mapping[int, int]) -> dict[int, tuple[int,
 def header_texts(headers: list[tuple[bytes, bytes]], /) -> dict[str, str]:
     """Headers by name, as ISO 8859-1 has them; of a repeated one the first."""
 
-def whole_request(data: bytes, /) -> tuple[str, dict[str, str], bytes, bool] | None:
+def plain_request(data: bytes, /) -> tuple[str, dict[str, str], bytes, bool] | tuple[str, int] | None:
     """Target (a path), headers as `header_texts` has them, body, and whether the connection stays open: of a
-    plain POST that `data` is all of. None: what it is is for an HTTP parser to say.
+    plain POST that `data` is all of. Target and length of all: of one that lacks some of its body. None: what
+    `data` is is for an HTTP parser to say.
     """
 
 def tc3_fits(

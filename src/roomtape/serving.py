@@ -26,7 +26,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from roomtape._core import header_texts, whole_request
+from roomtape._core import header_texts, plain_request
 
 MAX_HEADER_BYTES = 64 * 1024
 AT_ONCE_BYTES = 16 * 1024  # of body; a larger request takes the ordinary way
@@ -154,6 +154,7 @@ class _Guarded(HttpToolsProtocol):
         self._body = b""  # of such a one
         self._peer = ""
         self._at_rest = True  # the parser is between two messages
+        self._held = b""  # the beginning of a plain request, which the parser has not seen
         self._default: tuple[object, bytes] = (None, b"")  # uvicorn's headers, and their lines
         self._in_header = True
         self._header_bytes = 0
@@ -221,8 +222,15 @@ class _Guarded(HttpToolsProtocol):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._at_rest and self.answers and len(data) <= AT_ONCE_BYTES and self._took_whole(data):
-            return
+        if self._at_rest and self.answers:
+            data = self._held + data
+            if len(data) <= AT_ONCE_BYTES and self._took(data):
+                return
+            self._held = b""
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Let the parser read on."""
         if self._in_header:
             self._header_bytes += len(data)
         self._idle_at = 0.0
@@ -239,6 +247,9 @@ class _Guarded(HttpToolsProtocol):
                 self._arm("late_header", self.bounds.header_s)
 
     def shutdown(self) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            self._parse(held)
         if self._answer is not None:
             self._ordinary_way()  # it waits for what is under way
         super().shutdown()
@@ -306,20 +317,39 @@ class _Guarded(HttpToolsProtocol):
         if body:
             super().on_body(body)
 
-    def _took_whole(self, data: bytes) -> bool:
-        """Whether `data` was a whole plain request, as most are, and is seen to: the parser never saw it."""
-        if not self._is_free() or (request := whole_request(data)) is None:
+    def _took(self, data: bytes) -> bool:
+        """Whether `data` is a plain request for an answer at once, as most are: the parser does not see it.
+
+        Many clients send the head alone: it is held until the body is there.
+        """
+        if not self._is_free() or (request := plain_request(data)) is None:
             return False
+        if (answer := self.answers.get(request[0])) is None:
+            return False
+        if len(request) == 2:
+            return self._hold(data, request[1])
         target, headers, body, keep = request
-        if (answer := self.answers.get(target)) is None:
-            return False
-        self._unset_keepalive_if_required()
-        self._idle_at = 0.0
+        self._begin_plain()
         if self._deadline is not None:
             self._disarm()
-        self._header_bytes = 0  # of empty lines before it
+        self._held = b""
         self._ask(answer, target, headers, body, keep)
         return True
+
+    def _hold(self, data: bytes, length: int) -> bool:
+        """Keep a request that will have `length` bytes, if that is little; its body has its time from now."""
+        if length > AT_ONCE_BYTES:
+            return False
+        self._begin_plain()
+        if not self._held:
+            self._arm("late_body", self.bounds.body_s)
+        self._held = data
+        return True
+
+    def _begin_plain(self) -> None:
+        self._unset_keepalive_if_required()
+        self._idle_at = 0.0
+        self._header_bytes = 0  # of empty lines before it
 
     def _ask(self, answer: AtOnce, path: str, headers: dict[str, str], body: bytes, keep: bool) -> None:
         """Write the answer now or when it is there."""

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use roomtape_core::fuzzing;
-use roomtape_http::whole;
+use roomtape_http::{plain, Plain};
 use roomtape_io::tap::wire;
 use roomtape_media::aac::{adts_header, AdtsHeader, AudioConfig};
 use roomtape_media::h264::{
@@ -553,14 +553,20 @@ fn http_requests() -> Vec<Vec<u8>> {
 
 /// What is read is all of it: written again and read again it is the same.
 fn http_request(data: &[u8]) {
-    let Some(request) = whole(data) else { return };
+    let request = match plain(data) {
+        Some(Plain::Whole(request)) => request,
+        Some(Plain::Begun { length, .. }) => return assert!(length > data.len()),
+        None => return,
+    };
     let mut again = [b"POST ", request.target, b" HTTP/1.1\r\n"].concat();
     for (name, value) in &request.headers {
         assert!(!name.is_empty() && !value.contains(&b'\n'));
         again.extend([name, &b": "[..], value, b"\r\n"].concat());
     }
     again.extend([b"\r\n", request.body].concat());
-    let same = whole(&again).unwrap();
+    let Some(Plain::Whole(same)) = plain(&again) else {
+        panic!("{again:?}");
+    };
     assert_eq!(same.headers, request.headers);
     assert_eq!(
         (same.target, same.body, same.keep_alive),

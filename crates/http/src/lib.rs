@@ -1,4 +1,4 @@
-//! A whole request as nearly every client of the API sends it: a small POST in one piece, and nothing after it.
+//! A request as nearly every client of the API sends it: a small POST, all of it or its head first, nothing after it.
 //!
 //! What is read here means the same to the server's HTTP parser; whatever could mean anything else to anybody is left
 //! to that parser. So this refuses nothing, and a request must be plain to be read: one way to end a line, no header
@@ -24,8 +24,19 @@ pub struct Whole<'a> {
     pub keep_alive: bool,
 }
 
-/// The request that `data` is, if it is a whole and plain one.
-pub fn whole(data: &[u8]) -> Option<Whole<'_>> {
+/// What can be said of a plain request of which the head is there.
+pub enum Plain<'a> {
+    Whole(Whole<'a>),
+    /// Some of the body is missing.
+    Begun {
+        target: &'a [u8],
+        /// Of all of it, in bytes.
+        length: usize,
+    },
+}
+
+/// The plain request that `data` is, or begins with head and all.
+pub fn plain(data: &[u8]) -> Option<Plain<'_>> {
     let rest = data.strip_prefix(b"POST ")?;
     let (target, mut rest) = split(rest, TARGET);
     if target.first() != Some(&b'/') {
@@ -35,12 +46,20 @@ pub fn whole(data: &[u8]) -> Option<Whole<'_>> {
     let (mut headers, mut length, mut connection) = (Vec::with_capacity(16), None, None);
     loop {
         if let Some(body) = rest.strip_prefix(b"\r\n") {
-            return (length? == body.len()).then_some(Whole {
-                target,
-                headers,
-                body,
-                keep_alive: connection.unwrap_or(true),
-            });
+            let length = length?;
+            return match body.len() {
+                some if some < length => Some(Plain::Begun {
+                    target,
+                    length: data.len() - some + length,
+                }),
+                all if all == length => Some(Plain::Whole(Whole {
+                    target,
+                    headers,
+                    body,
+                    keep_alive: connection.unwrap_or(true),
+                })),
+                _ => None,
+            };
         }
         let ((name, value), after) = header(rest)?;
         if headers.len() == MAX_HEADERS {
@@ -153,6 +172,13 @@ mod tests {
     const PLAIN: &str =
         "POST /v1 HTTP/1.1\r\nHost: h:80\r\nX-A:1\r\nx-a: \t2 3\r\nContent-Length: 5\r\n";
 
+    fn whole(data: &[u8]) -> Option<Whole<'_>> {
+        match plain(data) {
+            Some(Plain::Whole(request)) => Some(request),
+            _ => None,
+        }
+    }
+
     fn sent(more: &str) -> Vec<u8> {
         format!("{PLAIN}{more}\r\nhello").into_bytes()
     }
@@ -171,6 +197,23 @@ mod tests {
         assert_eq!(request.headers, headers);
         assert_eq!(request.body, b"hello");
         assert!(request.keep_alive);
+    }
+
+    #[test]
+    fn of_one_whose_body_is_not_all_there_it_says_how_long_it_is() {
+        let data = sent("");
+        for missing in 1..=5 {
+            let Some(Plain::Begun { target, length }) = plain(&data[..data.len() - missing]) else {
+                panic!("{missing}");
+            };
+            assert_eq!((target, length), (&b"/v1"[..], data.len()));
+        }
+        for end in 0..data.len() - 5 {
+            assert!(
+                plain(&data[..end]).is_none(),
+                "{end}: the head is not there"
+            );
+        }
     }
 
     #[test]
@@ -201,12 +244,10 @@ mod tests {
             ": b\r\n",
             "A\r\n",
         ] {
-            assert!(whole(&sent(more)).is_none(), "{more:?}");
+            assert!(plain(&sent(more)).is_none(), "{more:?}");
         }
-        assert!(whole(&sent(&"A: b\r\n".repeat(MAX_HEADERS))).is_none());
-        let data = sent("");
-        assert!(whole(&data[..data.len() - 1]).is_none());
-        assert!(whole(&[&data[..], b"\n"].concat()).is_none());
+        assert!(plain(&sent(&"A: b\r\n".repeat(MAX_HEADERS))).is_none());
+        assert!(plain(&[&sent("")[..], b"\n"].concat()).is_none());
         for (from, to) in [
             ("POST", "PUT"),
             ("POST /v1", "POST v1"),
@@ -219,7 +260,7 @@ mod tests {
             ("Content-Length: 5\r\n", ""),
         ] {
             let text = String::from_utf8(sent("")).unwrap().replace(from, to);
-            assert!(whole(text.as_bytes()).is_none(), "{to:?}");
+            assert!(plain(text.as_bytes()).is_none(), "{to:?}");
         }
     }
 }

@@ -4,7 +4,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
-use roomtape_http::{whole, MAX_NAME};
+use roomtape_http::{plain, Plain, MAX_NAME};
 
 /// The name of a header as a text that is made once, for those that nearly every request has.
 fn known<'py>(py: Python<'py>, name: &[u8]) -> Option<&'py Bound<'py, PyString>> {
@@ -71,20 +71,17 @@ pub fn header_texts<'py>(
 
 #[pyfunction]
 #[pyo3(signature = (data, /))]
-#[allow(clippy::type_complexity)]
-pub fn whole_request<'py>(
-    py: Python<'py>,
-    data: &[u8],
-) -> PyResult<
-    Option<(
-        Bound<'py, PyString>,
-        Bound<'py, PyDict>,
-        Bound<'py, PyBytes>,
-        bool,
-    )>,
-> {
-    let Some(request) = whole(data) else {
-        return Ok(None);
+pub fn plain_request<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let request = match plain(data) {
+        None => return Ok(None),
+        Some(Plain::Begun { target, length }) => {
+            return Ok(Some(
+                (from_latin1(py, target), length)
+                    .into_pyobject(py)?
+                    .into_any(),
+            ))
+        }
+        Some(Plain::Whole(request)) => request,
     };
     let headers = PyDict::new(py);
     let mut lower = [0; MAX_NAME]; // no allocation per name
@@ -94,10 +91,11 @@ pub fn whole_request<'py>(
         lower.make_ascii_lowercase();
         set_first(py, &headers, lower, value)?;
     }
-    Ok(Some((
+    let told = (
         from_latin1(py, request.target),
         headers,
         PyBytes::new(py, request.body),
         request.keep_alive,
-    )))
+    );
+    Ok(Some(told.into_pyobject(py)?.into_any()))
 }

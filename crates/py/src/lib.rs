@@ -15,7 +15,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(ts::ts_inspect, m)?)?;
     m.add_function(wrap_pyfunction!(ts::ts_piece, m)?)?;
     m.add_function(wrap_pyfunction!(http::header_texts, m)?)?;
-    m.add_function(wrap_pyfunction!(http::whole_request, m)?)?;
+    m.add_function(wrap_pyfunction!(http::plain_request, m)?)?;
     m.add_function(wrap_pyfunction!(sign::tc3_fits, m)?)?;
     Ok(())
 }

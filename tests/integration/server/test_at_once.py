@@ -309,21 +309,20 @@ async def test_a_request_that_never_ends_is_closed_in_time(
     assert heard.count(b"HTTP/1.1 200") == cut().count(b"POST") - 1
 
 
-async def test_the_end_of_the_server_waits_for_a_request_that_is_being_read() -> None:
+@pytest.mark.parametrize("sent", [post(), CHUNKED], ids=["held", "parsed"])
+async def test_the_end_of_the_server_waits_for_a_request_that_is_being_read(sent: bytes) -> None:
     app, listener = App(), listen("127.0.0.1", 0)
     server = HttpServer(app, listener, answers={"/": app.at_once})
     await server.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
-    writer.write(post()[:-2])
+    writer.write(sent[:-2])
     await writer.drain()
-    while not server.server_state.connections or not any(
-        connection._answer for connection in server.server_state.connections
-    ):
+    while not any(connection._held or connection._answer for connection in server.server_state.connections):
         await asyncio.sleep(0)
     stopping = asyncio.create_task(server.stop())
-    while any(connection._answer for connection in server.server_state.connections):
+    while any(connection._held or connection._answer for connection in server.server_state.connections):
         await asyncio.sleep(0)
-    writer.write(post()[-2:])
+    writer.write(sent[-2:])
     assert (await reader.read()).startswith(b"HTTP/1.1 200")
     writer.close()
     await stopping
