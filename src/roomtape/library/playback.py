@@ -30,7 +30,7 @@ PREFLIGHT = {
     "Access-Control-Allow-Headers": "Range, If-Range, If-None-Match",
     "Access-Control-Max-Age": "86400",
 }
-COMMON = {**CORS, "X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
+CACHE_S = 3600
 
 
 def routes(library: Library, clock: Clock) -> list[Route]:
@@ -64,11 +64,18 @@ async def _answer(library: Library, clock: Clock, request: Request) -> Response:
         return _refuse(404, "there is no such file")
     if not await asyncio.to_thread(path.is_file):
         return _refuse(404, "there is no such file")
+    headers = _headers(end_s, clock.now_ms())
     if row.kind == HLS and name == row.name:
         lines = await asyncio.to_thread(library.store.playlist_of, key)
         text = "\n".join(_signed(library, file_id, line, end_s) for line in lines) + "\n"
-        return Response(text, headers=COMMON, media_type=PLAYLIST_TYPE)
-    return FileResponse(path, headers=COMMON, media_type=TYPES.get(Path(name).suffix))
+        return Response(text, headers=headers, media_type=PLAYLIST_TYPE)
+    return FileResponse(path, headers=headers, media_type=TYPES.get(Path(name).suffix))
+
+
+def _headers(end_s: int, now_ms: int) -> dict[str, str]:
+    """A browser keeps it no longer than the link opens it."""
+    keep_s = max(0, min(CACHE_S, end_s - now_ms // 1000))
+    return {**CORS, "X-Content-Type-Options": "nosniff", "Cache-Control": f"private, max-age={keep_s}"}
 
 
 def _signed(library: Library, file_id: str, line: str, end_s: int) -> str:
