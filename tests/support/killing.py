@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import math
 import os
 import random
 import signal
@@ -119,6 +120,7 @@ def spread(values: list[float]) -> dict[str, float]:
     return {
         "count": len(values),
         "median": round(statistics.median(values), 3),
+        "p95": round(sorted(values)[math.ceil(0.95 * len(values)) - 1], 3),
         "max": round(max(values), 3),
     }
 
@@ -217,7 +219,7 @@ class Killing:
 
     def kill_worker(self) -> None:
         """One that holds a task, if any does."""
-        workers = self._workers()
+        workers = live_workers(self.stack)
         held = [worker for worker in workers if worker["tasks"]] or workers
         if not held:
             return
@@ -245,17 +247,9 @@ class Killing:
                 self.tally.cut_bytes += power.cut(self.sync_log, data / "spool", data / "recordings")["bytes"]
             at = time.monotonic()
             self.stack.start()
-        until("the server is back", lambda: self._is_back(server), BACK_S, every_s=0.02)
+        until("the server is back", lambda: is_back(self.stack, server), BACK_S, every_s=0.02)
         self.tally.back_s.setdefault(cause, []).append(time.monotonic() - at)
         self.publish()
-
-    def _is_back(self, old: int) -> bool:
-        try:
-            tree = ask(self.stack.data_dir / "run", cmd="tree")
-            other = any(p["role"] == "server" and int(p["pid"]) != old for p in tree)
-            return other and self.stack.http("/readyz")[0] == 200
-        except (OSError, ValueError):
-            return False
 
     def _settle(self) -> None:
         """Wait until workers hold every task, and have then had time to read."""
@@ -264,14 +258,7 @@ class Killing:
         self._wait_held()
 
     def _wait_held(self) -> None:
-        until("workers with all tasks", lambda: sum(w["tasks"] for w in self._workers()) >= len(self.tasks), BACK_S)
-
-    def _workers(self) -> list[dict[str, Any]]:
-        try:
-            workers: list[dict[str, Any]] = Admin(self.stack.data_dir).get("/workers")
-        except Failure:
-            return []
-        return workers
+        until("workers with all tasks", lambda: sum(w["tasks"] for w in live_workers(self.stack)) >= len(self.tasks), BACK_S)
 
     # --- the verdict -------------------------------------------------------------------------------
 
@@ -326,6 +313,25 @@ class Killing:
     def _fault(self, room: str, what: str) -> None:
         self.tally.faults.append(f"{room}: {what}")
         self.say(f"FAULT {room} ({self.tasks[room]}): {what}")
+
+
+def live_workers(stack: Stack) -> list[dict[str, Any]]:
+    """Those that are connected, with the count of their tasks; none while there is no server."""
+    try:
+        workers: list[dict[str, Any]] = Admin(stack.data_dir).get("/workers")
+    except Failure:
+        return []
+    return workers
+
+
+def is_back(stack: Stack, old: int) -> bool:
+    """Whether another server than that process serves."""
+    try:
+        tree = ask(stack.data_dir / "run", cmd="tree")
+        other = any(p["role"] == "server" and int(p["pid"]) != old for p in tree)
+        return other and stack.http("/readyz")[0] == 200
+    except (OSError, ValueError):
+        return False
 
 
 def _up(seat: Seat) -> float:

@@ -50,12 +50,14 @@ def pictures(
     return path
 
 
-def pictures_vp8(path: Path, seconds: int, *, size: tuple[int, int] = (WIDTH, HEIGHT), bps: int = 600_000) -> Path:
-    """The same as VP8 of libvpx in an IVF file; a key frame at each whole second."""
+def pictures_vp8(
+    path: Path, seconds: int, *, size: tuple[int, int] = (WIDTH, HEIGHT), bps: int = 600_000, key_at: int | None = 0
+) -> Path:
+    """The same as VP8 of libvpx in an IVF file."""
     with av.open(str(path), "w", format="ivf") as file:
         stream = file.add_stream("libvpx", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        stream.time_base, stream.bit_rate, stream.gop_size = Fraction(1, FPS), bps, FPS
+        stream.time_base, stream.bit_rate, stream.gop_size = Fraction(1, FPS), bps, seconds * FPS
         stream.options = {
             "deadline": "realtime",
             "cpu-used": "8",
@@ -63,7 +65,7 @@ def pictures_vp8(path: Path, seconds: int, *, size: tuple[int, int] = (WIDTH, HE
             "auto-alt-ref": "0",
             "error-resilient": "default",
         }
-        for frame in frames(seconds, *size, 0):
+        for frame in frames(seconds, *size, key_at):
             for packet in stream.encode(frame):
                 file.mux(packet)
         for packet in stream.encode(None):

@@ -69,9 +69,6 @@ def alone(work: Path, scene: Scene, *, seconds: float) -> Iterator[Recorded]:
     media.make(scene)
     callbacks = CallbackReceiver()
     publisher = None
-    media = Media(work)
-    for size in scene.sizes:
-        media.series(scene, size)  # made before the task waits for somebody
     try:
         with start_stack(work / "data") as stack:
             stack.set_callbacks(callbacks.url)
@@ -122,14 +119,12 @@ class Media:
         self.sounds(scene.sound_bps)
 
     def series(self, scene: Scene, size: tuple[int, int]) -> Path:
-        if scene.codec == "vp8":
-            path = self._directory / f"{size[0]}x{size[1]}.ivf"
-            return path if path.exists() else pictures_vp8(path, LONG_S + 7, size=size)
-        return self.pictures(size, scene.bps, None if scene.endless else 0)
+        return self.pictures(scene, size, None if scene.endless else 0)
 
-    def pictures(self, size: tuple[int, int], bps: int, key_at: int | None = 0) -> Path:
-        path = self._directory / f"{size[0]}x{size[1]}-{bps}-{key_at}.h264"
-        return path if path.exists() else pictures(path, LONG_S + 7, size=size, bps=bps, key_at=key_at)
+    def pictures(self, scene: Scene, size: tuple[int, int], key_at: int | None) -> Path:
+        path = self._directory / f"{size[0]}x{size[1]}-{scene.bps}-{key_at}.{scene.codec}"
+        make = pictures_vp8 if scene.codec == "vp8" else pictures
+        return path if path.exists() else make(path, LONG_S + 7, size=size, bps=scene.bps, key_at=key_at)
 
     def sounds(self, bps: int) -> Path:
         path = self._directory / f"beeps-{bps}.opus20"
@@ -139,7 +134,7 @@ class Media:
         """The pictures again, so that there is a key picture of each of these numbers."""
         if not scene.answers:
             return []
-        return [self.pictures(scene.sizes[0], scene.bps, key_at) for key_at in range(0, FPS, ANSWER)]
+        return [self.pictures(scene, scene.sizes[0], key_at) for key_at in range(0, FPS, ANSWER)]
 
 
 def publish(

@@ -51,7 +51,7 @@ def test_r_gap_no_picture_is_stored_whose_references_are_missing(storm: dict[str
 def test_g17_the_goals_hold_over_many_calls(
     bots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: str
 ) -> None:
-    many = {f"{scene}-{n}": replace(SCENES[scene], bps=600_000) for n in range(8)}
+    many = {f"{scene}-{n}": replace(SCENES[scene], bps=600_000, answers=True) for n in range(8)}
     monkeypatch.setattr(storm_module, "SCENES", many)
     missing = sent = 0
     for seed in range(3):  # a call in which one packet is lost five times lacks a stretch, others lack nothing
