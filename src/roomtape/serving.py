@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import re
 import socket
 import ssl
 from collections import Counter
@@ -233,6 +234,8 @@ class _Guarded(HttpToolsProtocol):
         """Let the parser read on."""
         if self._in_header:
             self._header_bytes += len(data)
+            if b"pgrade" in data:
+                data = _without_upgrade(data)
         self._idle_at = 0.0
         self._reading = True
         super().data_received(data)
@@ -416,6 +419,9 @@ class _Guarded(HttpToolsProtocol):
         else:
             self.timeout_keep_alive_handler()
 
+    def _should_upgrade(self) -> bool:
+        return bool(super()._should_upgrade()) and self.parser.get_method() == b"GET"
+
     def handle_websocket_upgrade(self) -> None:
         self._disarm()
         self._stop_timers()
@@ -463,6 +469,24 @@ class _Guarded(HttpToolsProtocol):
         self._watch_last_words()
 
 
+_UPGRADE = re.compile(rb"\r\nupgrade(:[ \t]*)(websocket\b)?", re.IGNORECASE)
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """What a connection begins a request with, an `Upgrade` that is not followed made another header.
+
+    To go over to HTTP/2, as Java's own client asks in each request, may be declined by doing nothing; the
+    parser would take the body for the other protocol. A WebSocket is opened by GET alone.
+    """
+    head, end, body = data.partition(b"\r\n\r\n")
+    get = head.startswith(b"GET ")
+
+    def renamed(found: re.Match[bytes]) -> bytes:
+        return found[0] if get and found[2] else b"\r\nIgnored" + found[1] + (found[2] or b"")
+
+    return _UPGRADE.sub(renamed, head) + end + body
+
+
 class _GuardedSocket(WebSocketsSansIOProtocol):
     """One WebSocket. It took its connection's place, and is closed when a ping goes unanswered."""
 
@@ -475,6 +499,12 @@ class _GuardedSocket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._place = self.places.take(transport)  # the one its connection has just given back
+        self.loop.call_soon(self._close_unless_begun)
+
+    def _close_unless_begun(self) -> None:
+        """The request it was made for has been read by now, or is one that it will wait for without end."""
+        if not self.handshake_initiated:
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._place is not None:

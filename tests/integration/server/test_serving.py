@@ -317,6 +317,30 @@ async def test_a_websocket_keeps_its_place_until_it_ends(serve: Serve, connect: 
         assert not heard or heard.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 503 "))
 
 
+WEBSOCKET = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
+HTTP2 = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+
+
+@pytest.mark.parametrize("asked", [HTTP2, HTTP2.lower(), WEBSOCKET], ids=["h2c", "lower case", "websocket"])
+async def test_an_upgrade_that_is_not_followed_takes_no_body_away(port: int, connect: Connect, asked: bytes) -> None:
+    """Java's own client asks for HTTP/2 in each request of HTTP."""
+    reader, writer = await connect(port)
+    for body in (b"hello", b"", b"you"):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%b\r\n%b" % (len(body), asked, body))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK")
+        assert await reader.readexactly(1) == b"%d" % len(body)
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET /ws HTTP/1.1\r\nContent-Length: 3\r\n", b"GET /ws HTTP/1.1\r\n" + b"X-A: b\r\n" * 300], ids=["a body", "headers"]
+)
+async def test_f19_a_websocket_that_cannot_begin_is_closed(port: int, head: bytes) -> None:
+    heard, took = await _answer(port, head + b"Host: x\r\n" + WEBSOCKET + b"\r\n")
+    assert not heard.startswith(b"HTTP/1.1 101")
+    assert took < HEADER_S + 5, "not kept without a bound"
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_tls_handshake_that_never_comes_is_closed(loop: str, tmp_path: Path) -> None:
     """On the loop of the tests and on that of the product."""
