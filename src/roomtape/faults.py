@@ -1,7 +1,8 @@
 """Named places at which a test may kill the process that reaches them.
 
-`ROOMTAPE_FAULT=point[:count][,point[:count]]` names the points; a process that reaches one for the
-count-th time (default 1) kills itself with SIGKILL, as a power cut would. Nothing happens unless
+`ROOMTAPE_FAULT=point[:count[:stop]][,…]` names the points; a process that reaches one for the count-th time
+(default 1) kills itself with SIGKILL, as a power cut would, or stops itself with SIGSTOP, so that all others can
+be killed while it stands there. Nothing happens unless
 `ROOMTAPE_FAULT_DIR` is set as well: a marker file in that directory makes each point fire once per data
 directory, however many processes are started anew on it.
 
@@ -34,26 +35,28 @@ POINTS = frozenset(
 _reached: dict[str, int] = {}
 
 
-def _wanted() -> dict[str, int]:
-    """Points asked for, with the count at which each fires."""
+def _wanted() -> dict[str, tuple[int, signal.Signals]]:
+    """Points asked for, with the count at which each fires and what the process then does to itself."""
     text = os.environ.get("ROOMTAPE_FAULT", "")
-    wanted: dict[str, int] = {}
+    wanted: dict[str, tuple[int, signal.Signals]] = {}
     for item in filter(None, text.split(",")):
-        point, _, count = item.partition(":")
-        if point not in POINTS:
-            raise ValueError(f"unknown fault point {point!r}")
-        wanted[point] = int(count or 1)
+        point, _, rest = item.partition(":")
+        count, _, how = rest.partition(":")
+        if point not in POINTS or how not in ("", "stop"):
+            raise ValueError(f"unknown fault point {item!r}")
+        wanted[point] = int(count or 1), signal.SIGSTOP if how else signal.SIGKILL
     return wanted
 
 
 def reach(point: str) -> None:
-    """Say that `point` is reached; returns at once unless a test asked for the process's death here."""
+    """Say that `point` is reached; returns at once unless a test asked for the process's death or stop here."""
     directory = os.environ.get("ROOMTAPE_FAULT_DIR")
     if not directory:
         return
-    count = _wanted().get(point)
-    if count is None:
+    fault = _wanted().get(point)
+    if fault is None:
         return
+    count, sign = fault
     _reached[point] = _reached.get(point, 0) + 1
     if _reached[point] != count:
         return
@@ -62,4 +65,4 @@ def reach(point: str) -> None:
     except FileExistsError:
         return
     os.close(marker)
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), sign)

@@ -50,23 +50,26 @@ class Stack:
     # --- life ---------------------------------------------------------------------------------
 
     def start(self) -> None:
+        self.launch()
+        until("dev.json", self.is_ready, START_S)
+
+    def launch(self) -> None:
+        """Start it and wait for nothing."""
         command = [sys.executable, "-m", "roomtape", "dev", "--data-dir", str(self.data_dir)]
         command += ["--http", "127.0.0.1:0", "--webrtc", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", *self._args]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._env, cwd=REPO)
-        path = self.data_dir / "dev.json"
 
-        def ready() -> bool:
-            assert self._process is not None
-            if self._process.poll() is not None:
-                raise RuntimeError(f"dev ended with {self._process.returncode}:\n{self.log()[-4000:]}")
-            try:
-                self.dev = json.loads(path.read_text())
-            except FileNotFoundError:
-                return False
-            return bool(self.dev["pid"] == self._process.pid)  # not the file of one that was killed
-
-        until("dev.json", ready, START_S)
+    def is_ready(self) -> bool:
+        """Whether it serves. Raises RuntimeError when it has ended."""
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise RuntimeError(f"dev ended with {self._process.returncode}:\n{self.log()[-4000:]}")
+        try:
+            self.dev = json.loads((self.data_dir / "dev.json").read_text())
+        except FileNotFoundError:
+            return False
+        return bool(self.dev["pid"] == self._process.pid)  # not the file of one that was killed
 
     def stop(self, sig: int = signal.SIGTERM, timeout_s: float = 20) -> int:
         """End it by signal and wait. Returns the exit code."""
