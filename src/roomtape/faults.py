@@ -1,10 +1,10 @@
 """Named places at which a test may kill the process that reaches them.
 
-`ROOMTAPE_FAULT=point[:count[:stop]][,…]` names the points; a process that reaches one for the count-th time
-(default 1) kills itself with SIGKILL, as a power cut would, or stops itself with SIGSTOP, so that all others can
-be killed while it stands there. Nothing happens unless
-`ROOMTAPE_FAULT_DIR` is set as well: a marker file in that directory makes each point fire once per data
-directory, however many processes are started anew on it.
+`ROOMTAPE_FAULT=point[:count[:stop]][,…]` names the points; a process that reaches one for the count-th
+time (default 1) kills itself with SIGKILL, as a power cut would, or stops itself with SIGSTOP, so that all
+others can be killed while it stands there. Nothing happens unless `ROOMTAPE_FAULT_DIR` is set as well: a
+marker file in that directory makes each point fire once per data directory, however many processes are
+started anew on it.
 
 Points: after-journal-write, before-ack, mid-mux, before-rename, after-rename, before-commit, after-commit,
 mid-upload, before-delete, mid-finalise, mid-decode.
@@ -49,7 +49,7 @@ def _wanted() -> dict[str, tuple[int, signal.Signals]]:
 
 
 def reach(point: str) -> None:
-    """Say that `point` is reached; returns at once unless a test asked for the process's death or stop here."""
+    """Say that `point` is reached; returns at once unless a test asked for an end or a stop here."""
     directory = os.environ.get("ROOMTAPE_FAULT_DIR")
     if not directory:
         return

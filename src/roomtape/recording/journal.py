@@ -17,41 +17,47 @@ task time in nanoseconds. A file is written by one epoch only; a later epoch at 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import struct
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import google_crc32c
 import msgspec
 
 from roomtape.recording import faults
+from roomtape.recording.records import (
+    BATCH,
+    COUNT,
+    CUT,
+    END,
+    ENTRY,
+    HEAD,
+    MAGIC,
+    RECORD,
+    Torn,
+    behind_bad_batch,
+    packets_behind,
+    packets_in,
+    packets_said,
+    read_records,
+    record_crc,
+)
 from roomtape.recording.reserve import Reserve
 from roomtape.storage.spool import BROKEN
 
 KEY = 1  # packet flag: a decoder may start here
 DISCONTINUITY = 2  # packet flag: something is missing before this packet
 
-MAGIC = b"RTJRNL1\n"
-_RECORD = struct.Struct("<BII")  # type, length of the body, crc32c
-_START = struct.Struct("<BI")  # what the checksum covers of it
-_ENTRY = struct.Struct("<IBIqqq")  # stream, flags, size, pts, dts, duration
-_COUNT = struct.Struct("<II")  # packets, bytes of the checkpoint
-_HEAD, _BATCH, _CUT, _END = 1, 2, 3, 4
 _NS = 1_000_000_000
 FAR_NS = 1 << 96  # after every packet
 # Task time in ns, stream, flags, pts, dts, duration; first and last byte of the payload in its batch.
 _Row = tuple[int, int, int, int, int, int, int, int]
-_LIBC = ctypes.CDLL(None, use_errno=True)
-SYNC_TOGETHER = 16  # files; below, one fdatasync each is as cheap and does not wait for other writers
 
 
 class DiskFull(OSError):
@@ -168,7 +174,7 @@ class _Batch:
     length: int  # of the record's body
     crc: int  # of the record
     size: int  # of all payloads
-    table: bytes  # of `_ENTRY`
+    table: bytes  # of `ENTRY`
     spans: dict[int, tuple[int, int]]  # per stream: lowest and highest dts in its time base
     left_out: set[tuple[str, int]] = field(default_factory=set)  # output and beginning of pieces without it
     gone: bool = False  # it was damaged when the journal was opened; nothing of it is known
@@ -205,10 +211,6 @@ def _nothing() -> None:
 
 def _name(epoch: int, number: int) -> str:
     return f"{epoch}-{number}.j"
-
-
-def _crc(kind: int, body: bytes) -> int:
-    return int(google_crc32c.extend(google_crc32c.value(_START.pack(kind, len(body))), body))
 
 
 def _write_whole(fd: int, data: bytes, keep: int) -> None:
@@ -295,7 +297,7 @@ class Journal:
             if stream not in self.streams:
                 raise ValueError(f"stream {stream} was not declared")
         state = msgspec.json.encode(checkpoint)
-        pack = _ENTRY.pack
+        pack = ENTRY.pack
         table = b"".join(
             [
                 pack(stream, flags, len(data), pts, dts, length)
@@ -303,16 +305,16 @@ class Journal:
             ]
         )
         body = b"".join(
-            [_COUNT.pack(len(packets), len(state)), table, *[packet.data for packet in packets], state]
+            [COUNT.pack(len(packets), len(state)), table, *[packet.data for packet in packets], state]
         )
         if self._cut_since_batch:
             self._leave_file()
             self._cut_since_batch = False
-        crc = _crc(_BATCH, body)
-        file, offset = self._write(_BATCH, body, crc)
+        crc = record_crc(BATCH, body)
+        file, offset = self._write(BATCH, body, crc)
         self._ended = False
         self._state = state
-        size = len(body) - _COUNT.size - len(table) - len(state)
+        size = len(body) - COUNT.size - len(table) - len(state)
         self._note(_Batch(file, offset, len(body), crc, size, table, spans))
         faults.reach("after-journal-write")
 
@@ -324,14 +326,14 @@ class Journal:
         if output not in self.outputs:
             raise ValueError(f"output {output!r} was not declared")
         cut = Cut(output, piece_no, at_ns, discontinuity)
-        file, _ = self._write_from_reserve(_CUT, msgspec.msgpack.encode(cut))
+        file, _ = self._write_from_reserve(CUT, msgspec.msgpack.encode(cut))
         _put_cut(self.cuts, cut)
         self._cut_since_batch = bool(file.reach_ns)
 
     def end(self, checkpoint: msgspec.Struct | Mapping[str, Any]) -> None:
         """No more input for this stretch. Raises DiskFull as `append` does."""
         state = msgspec.json.encode(checkpoint)
-        self._write_from_reserve(_END, state)
+        self._write_from_reserve(END, state)
         self._ended = True
         self._state = state
 
@@ -370,6 +372,17 @@ class Journal:
         with self._syncing:
             return frozenset(self._unsynced)
 
+    @contextmanager
+    def synced_elsewhere(self) -> Iterator[None]:
+        """For a sync of the whole file system: what waited is synced then, unless that raises OSError."""
+        with self._syncing:
+            paths, names = self._take_unsynced()
+            try:
+                yield
+            except OSError:
+                self._put_back(paths, names)
+                raise
+
     def _take_unsynced(self) -> tuple[list[Path], bool]:
         """Files, and whether their names, wait for a sync; they count as synced from now on."""
         with self._lock:
@@ -400,7 +413,7 @@ class Journal:
 
     def _write_from_reserve(self, kind: int, body: bytes) -> tuple[_File, int]:
         """As `_write`, for the small records without which a piece cannot be closed on a full disk."""
-        crc = _crc(kind, body)
+        crc = record_crc(kind, body)
         try:
             return self._write(kind, body, crc)
         except DiskFull:
@@ -416,7 +429,7 @@ class Journal:
             assert self._fd is not None
             file = self._files[-1]
             offset = file.length
-            record = _RECORD.pack(kind, len(body), crc) + body
+            record = RECORD.pack(kind, len(body), crc) + body
             _write_whole(self._fd, record, offset)
             file.length += len(record)
             self._unsynced.add(file.path)
@@ -436,7 +449,7 @@ class Journal:
             previous=None if last is None else (last.epoch, last.number, last.length),
         )
         body = msgspec.msgpack.encode(head)
-        data = MAGIC + _RECORD.pack(_HEAD, len(body), _crc(_HEAD, body)) + body
+        data = MAGIC + RECORD.pack(HEAD, len(body), record_crc(HEAD, body)) + body
         path = self.directory / _name(self.epoch, number)
         try:
             fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -467,7 +480,9 @@ class Journal:
         with self._lock:
             try:
                 data = path.read_bytes()
-                good = sum(1 for _ in _records(data))  # raises _Torn where the content is not ours any more
+                good = sum(
+                    1 for _ in read_records(data)
+                )  # raises Torn where the content is not ours any more
                 copy = path.with_name(f".tmp-{path.name}")
                 fd = os.open(copy, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
                 try:
@@ -477,7 +492,7 @@ class Journal:
                     os.close(fd)
                 os.rename(copy, path)
                 _sync_directory(self.directory)
-            except (OSError, _Torn) as error:
+            except (OSError, Torn) as error:
                 raise SyncFailed(cause.errno, f"{path.name}: {cause.strerror}; copy: {error}") from error
             assert good
             if self._fd is not None and self._files[-1].path == path:
@@ -512,7 +527,7 @@ class Journal:
         dens, until_ns, packet = self._dens(output), FAR_NS if to_ns is None else to_ns, Packet._make
         for table, payloads, _ in self._read(output, from_ns, to_ns):  # `_rows`, without its tuples
             at = 0
-            for stream, flags, size, pts, dts, length in _ENTRY.iter_unpack(table):
+            for stream, flags, size, pts, dts, length in ENTRY.iter_unpack(table):
                 end = at + size
                 if stream in dens and from_ns <= (dts_ns := dts * _NS // dens[stream]) < until_ns:
                     made = packet((stream, flags, pts, dts, length, payloads[at:end]))
@@ -573,7 +588,7 @@ class Journal:
         dens = self._dens(output)
         until_ns = FAR_NS if to_ns is None else to_ns
         at = 0
-        for stream, flags, size, pts, dts, length in _ENTRY.iter_unpack(batch.table):
+        for stream, flags, size, pts, dts, length in ENTRY.iter_unpack(batch.table):
             if stream in dens and from_ns <= (dts_ns := ticks_to_ns(dts, dens[stream])) < until_ns:
                 yield dts_ns, stream, flags, pts, dts, length, at, at + size
             at += size
@@ -605,7 +620,7 @@ class Journal:
 
         def read(batch: _Batch) -> bytes:
             path = batch.file.path
-            length = _RECORD.size + batch.length
+            length = RECORD.size + batch.length
             try:
                 if path not in fds:
                     fds[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -617,9 +632,9 @@ class Journal:
                 raise JournalBroken(f"{path.name}: {error.strerror}") from error
             if len(record) != length:
                 raise JournalBroken(f"{path.name} ends before byte {batch.offset + length}")
-            if _crc(_BATCH, record[_RECORD.size :]) != batch.crc:
+            if record_crc(BATCH, record[RECORD.size :]) != batch.crc:
                 raise JournalBroken(f"{path.name}: other bytes than were written, from byte {batch.offset}")
-            first = _RECORD.size + _COUNT.size + len(batch.table)
+            first = RECORD.size + COUNT.size + len(batch.table)
             return record[first : first + batch.size]
 
         return read
@@ -700,7 +715,7 @@ class Journal:
         for n, ((epoch, number), path) in enumerate(found):
             if torn:  # what follows a tear is not trusted, even if it is valid
                 data = path.read_bytes()
-                self._mistrust(path, data, _packets_in(data, len(MAGIC)), len(data))
+                self._mistrust(path, data, packets_in(data, len(MAGIC)), len(data))
                 path.unlink()
             else:
                 after = found[n + 1][1] if n + 1 < len(found) else None
@@ -711,7 +726,7 @@ class Journal:
         recovered.cuts = {key: list(cuts) for key, cuts in self.cuts.items()}
         recovered.checkpoint = self.checkpoint
         self._ended = recovered.ended
-        recovered.packets = sum(len(batch.table) // _ENTRY.size for batch in self._batches)
+        recovered.packets = sum(len(batch.table) // ENTRY.size for batch in self._batches)
         if self._files:
             self.recovered = recovered
 
@@ -726,30 +741,30 @@ class Journal:
         end = 0
         while True:
             try:
-                for kind, offset, body in _records(data, end):
-                    if kind == _HEAD:
+                for kind, offset, body in read_records(data, end):
+                    if kind == HEAD:
                         if not self._take_head(body):
-                            raise _Torn(0)
+                            raise Torn(0)
                         recovered.ended = False
-                    elif kind == _BATCH:
-                        self._take_batch(file, offset, body, _RECORD.unpack_from(data, offset)[2])
+                    elif kind == BATCH:
+                        self._take_batch(file, offset, body, RECORD.unpack_from(data, offset)[2])
                         recovered.ended = False
-                    elif kind == _CUT:
+                    elif kind == CUT:
                         _put_cut(self.cuts, msgspec.msgpack.decode(body, type=Cut))
-                    elif kind == _END:
+                    elif kind == END:
                         self._state = body
                         recovered.ended = True
-                    end = offset + _RECORD.size + len(body)
+                    end = offset + RECORD.size + len(body)
                 break
-            except _Torn:
-                behind = _behind_bad_batch(data, end, file, after)
+            except Torn:
+                behind = behind_bad_batch(data, end, (file.epoch, file.number, len(data)), after)
                 if behind == 0:
                     whole = False
-                    self._mistrust(file.path, data, _packets_behind(data, end), len(data) - end)
+                    self._mistrust(file.path, data, packets_behind(data, end), len(data) - end)
                     break
                 untold = self._keep_aside(file.path, data) if untold is None else untold
                 if untold:
-                    self.damaged_packets += _packets_said(data, end)
+                    self.damaged_packets += packets_said(data, end)
                 self._batches.append(_Batch(file, end, 0, 0, 0, b"", {}, gone=True))
                 end = behind
         if end == 0:
@@ -802,10 +817,10 @@ class Journal:
         return True
 
     def _take_batch(self, file: _File, offset: int, body: bytes, crc: int) -> None:
-        count, state_size = _COUNT.unpack_from(body)
-        end = _COUNT.size + count * _ENTRY.size
-        table = body[_COUNT.size : end]
-        spans = _spans((stream, dts) for stream, _, _, _, dts, _ in _ENTRY.iter_unpack(table))
+        count, state_size = COUNT.unpack_from(body)
+        end = COUNT.size + count * ENTRY.size
+        table = body[COUNT.size : end]
+        spans = _spans((stream, dts) for stream, _, _, _, dts, _ in ENTRY.iter_unpack(table))
         size = len(body) - end - state_size
         self._note(_Batch(file, offset, len(body), crc, size, table, spans))
         self._state = body[len(body) - state_size :]
@@ -814,106 +829,15 @@ class Journal:
 def _from_key(table: bytes, payloads: bytes, without: set[int]) -> tuple[bytes, bytes]:
     """A batch without the packets of streams that wait for a key picture; one that has it waits no more."""
     rows, kept, at = [], [], 0
-    for row in _ENTRY.iter_unpack(table):
+    for row in ENTRY.iter_unpack(table):
         stream, flags, size = row[:3]
         if flags & KEY:
             without.discard(stream)
         if stream not in without:
-            rows.append(_ENTRY.pack(*row))
+            rows.append(ENTRY.pack(*row))
             kept.append(payloads[at : at + size])
         at += size
     return b"".join(rows), b"".join(kept)
-
-
-class _Torn(Exception):
-    """The records end here: what follows is cut short or does not match its checksum."""
-
-
-def _records(data: bytes, offset: int = 0) -> Iterator[tuple[int, int, bytes]]:
-    """Type, offset and body of each record; raises _Torn at the first that cannot be trusted.
-
-    `offset`: where to begin, 0 or the beginning of a record behind the first.
-    """
-    if data[: len(MAGIC)] != MAGIC:
-        raise _Torn(0)
-    first = offset == 0
-    offset = offset or len(MAGIC)
-    while offset < len(data):
-        if offset + _RECORD.size > len(data):
-            raise _Torn(offset)
-        kind, length, crc = _RECORD.unpack_from(data, offset)
-        body = data[offset + _RECORD.size : offset + _RECORD.size + length]
-        if len(body) != length or _crc(kind, body) != crc:
-            raise _Torn(offset)
-        if (kind == _HEAD) != first or kind not in (_HEAD, _BATCH, _CUT, _END):
-            raise _Torn(offset)
-        first = False
-        yield kind, offset, body
-        offset += _RECORD.size + length
-    if first:
-        raise _Torn(offset)
-
-
-def _behind_bad_batch(data: bytes, offset: int, file: _File, after: Path | None) -> int:
-    """Where the next record is, if what is bad at `offset` is one batch between good records; else 0.
-
-    A batch that the power cut short is the last one: nothing follows it, and it is not meant.
-    """
-    if offset == 0 or offset + _RECORD.size > len(data):
-        return 0
-    kind, length, crc = _RECORD.unpack_from(data, offset)
-    end: int = offset + _RECORD.size + length
-    body = data[offset + _RECORD.size : end]
-    if kind != _BATCH or len(body) != length or any(_crc(other, body) == crc for other in (_CUT, _END)):
-        return 0
-    if end == len(data):
-        return end if after is not None and _previous_of(after) == (file.epoch, file.number, end) else 0
-    try:
-        next(_records(data, end))
-    except _Torn:
-        return 0
-    return end
-
-
-def _previous_of(path: Path) -> tuple[int, int, int] | None:
-    """What a file's HEAD says of the file before it; None where it cannot be read."""
-    try:
-        _, _, body = next(_records(path.read_bytes()))
-    except _Torn:
-        return None
-    return msgspec.msgpack.decode(body, type=_FileHead).previous
-
-
-def _packets_said(data: bytes, offset: int) -> int:
-    """How many packets a damaged batch says it has, if that can be."""
-    length = _RECORD.unpack_from(data, offset)[1]
-    if length < _COUNT.size:
-        return 1
-    count = int(_COUNT.unpack_from(data, offset + _RECORD.size)[0])
-    return max(1, count) if _COUNT.size + count * _ENTRY.size <= length else 1
-
-
-def _packets_behind(data: bytes, offset: int) -> int:
-    """Packets in whole batches behind the record at `offset`, which is not to be trusted itself."""
-    offset = max(offset, len(MAGIC))
-    if offset + _RECORD.size > len(data):
-        return 0
-    return _packets_in(data, offset + _RECORD.size + _RECORD.unpack_from(data, offset)[1])
-
-
-def _packets_in(data: bytes, offset: int) -> int:
-    """Packets in the whole records from `offset` on."""
-    count = 0
-    while offset + _RECORD.size <= len(data):
-        kind, length, crc = _RECORD.unpack_from(data, offset)
-        offset += _RECORD.size
-        body = data[offset : offset + length]
-        if len(body) != length or _crc(kind, body) != crc:
-            break
-        if kind == _BATCH:
-            count += int(_COUNT.unpack_from(body)[0])
-        offset += length
-    return count
 
 
 def _put_cut(cuts: dict[str, list[Cut]], cut: Cut) -> None:
@@ -924,52 +848,6 @@ def _put_cut(cuts: dict[str, list[Cut]], cut: Cut) -> None:
         row[place] = cut
     else:
         row.insert(place, cut)
-
-
-def sync_together(journals: Mapping[str, Journal]) -> list[tuple[str, OSError]]:
-    """Sync all journals; returns the failures by the journals' keys.
-
-    From `SYNC_TOGETHER` files on by one syncfs per file system, which costs a tenth: 200 files took 0.07 s
-    instead of 0.9 s on a disk with other writers. If that fails each journal is synced for itself.
-    """
-    file_systems: dict[int, list[Journal]] = {}
-    for journal in journals.values():
-        if journal.unsynced:
-            with suppress(OSError):  # a directory that is gone is told by its own sync
-                file_systems.setdefault(journal.directory.stat().st_dev, []).append(journal)
-    for group in file_systems.values():
-        if sum(journal.unsynced for journal in group) >= SYNC_TOGETHER:
-            _sync_group(group)
-    failures = []
-    for key, journal in journals.items():
-        try:
-            journal.sync()
-        except OSError as error:
-            failures.append((key, error))
-    return failures
-
-
-def _sync_group(group: list[Journal]) -> None:
-    """Sync the file system of these journals; they stay as they are if it refuses."""
-    with ExitStack() as stack:
-        for journal in group:
-            stack.enter_context(journal._syncing)
-        taken = [(journal, *journal._take_unsynced()) for journal in group]
-        try:
-            _syncfs(group[0].directory)
-        except OSError:
-            for journal, paths, names in taken:
-                journal._put_back(paths, names)
-
-
-def _syncfs(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if _LIBC.syncfs(fd):
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
-    finally:
-        os.close(fd)
 
 
 def _fdatasync(fd: int) -> None:

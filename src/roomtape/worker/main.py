@@ -23,9 +23,10 @@ from roomtape.control import counters
 from roomtape.control import messages as say
 from roomtape.control.channel import Channel, ChannelClosed
 from roomtape.media.tap import Hello, TapClient, TapClosed, TapMessage
-from roomtape.recording.journal import Journal, sync_together
+from roomtape.recording.journal import Journal
 from roomtape.recording.pipeline import Place, Recorder
 from roomtape.recording.reserve import Reserve
+from roomtape.recording.syncing import sync_together
 from roomtape.worker import sandbox
 from roomtape.worker.finishing import Finisher
 

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from roomtape.recording.journal import MAGIC, Cut, Journal, OutputHead, Packet, StreamHead, ticks_to_ns
+from roomtape.recording.journal import Cut, Journal, OutputHead, Packet, StreamHead, ticks_to_ns
+from roomtape.recording.records import MAGIC
 
 DENS = {1: 48_000, 2: 90_000, 3: 44_100}
 STEP = {1: 1024, 2: 3000, 3: 1024}

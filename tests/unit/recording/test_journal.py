@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from roomtape.recording import journal as journal_module
+from roomtape.recording import syncing
 from roomtape.recording.journal import (
-    SYNC_TOGETHER,
     DiskFull,
     Journal,
     JournalBroken,
@@ -23,9 +23,10 @@ from roomtape.recording.journal import (
     Packet,
     StreamHead,
     SyncFailed,
-    sync_together,
     ticks_to_ns,
 )
+from roomtape.recording.records import read_records
+from roomtape.recording.syncing import SYNC_TOGETHER, sync_together
 from roomtape.storage.spool import BROKEN
 
 SECOND = 1_000_000_000
@@ -184,7 +185,7 @@ def damaged(directory: Path, record: int, byte: int, *, bit: int = 4) -> tuple[P
     journal.close()
     first, second = sorted(directory.glob("*.j"))
     data = bytearray(first.read_bytes())
-    offsets = [offset for _, offset, _ in journal_module._records(bytes(data))]
+    offsets = [offset for _, offset, _ in read_records(bytes(data))]
     data[offsets[record] + byte] ^= bit
     first.write_bytes(data)
     return first, second
@@ -458,7 +459,7 @@ def test_many_journals_are_synced_by_one_call(
     synced: list[int] = []
     whole: list[Path] = []
     monkeypatch.setattr(journal_module, "_fdatasync", synced.append)
-    real = journal_module._syncfs
+    real = syncing._syncfs
 
     def syncfs(directory: Path) -> None:
         whole.append(directory)
@@ -466,7 +467,7 @@ def test_many_journals_are_synced_by_one_call(
             raise OSError(errno.EIO, "I/O error")
         real(directory)
 
-    monkeypatch.setattr(journal_module, "_syncfs", syncfs)
+    monkeypatch.setattr(syncing, "_syncfs", syncfs)
     assert sync_together(journals) == []
     assert len(whole) == 1
     assert len(synced) == (len(journals) if refused else 0)
