@@ -234,9 +234,10 @@ class Limits(_Section):
         dict[str, int], Meta(description="per account and action, over the published number of that action")
     ] = {}
     per_account: Annotated[Positive, Meta(description="per account over all actions")] = 200
-    per_address: Annotated[Positive, Meta(description="per address, before the signature is looked at")] = (
-        1000
-    )
+    per_address: Annotated[
+        Positive,
+        Meta(description="per address (of IPv6, per /64), before the signature is looked at"),
+    ] = 1000
 
 
 class Api(_Section):

@@ -98,15 +98,14 @@ class Places:
         peer = transport.get_extra_info("peername")
         if not self.bounds.per_address or not peer:
             return ""
+        plain = plain_address(peer[0].partition("%")[0])
         try:
-            address = ipaddress.ip_address(peer[0].partition("%")[0])
+            address = ipaddress.ip_address(plain)
         except ValueError:
             return ""
         if any(address in network for network in self._networks):
             return ""
-        if address.version == 6 and address.ipv4_mapped is None:
-            return str(ipaddress.ip_network((address, 64), strict=False))
-        return str(address)
+        return counted_as(plain)
 
 
 # Of a response 200: header lines (each with its end; content-length among them), and body.
@@ -116,6 +115,16 @@ Answer = tuple[bytes, bytes]
 def plain_address(address: str) -> str:
     """An address as rules and logs write it: a listener on `::` sees IPv4 as `::ffff:192.0.2.1`."""
     return address[7:] if address[:7].lower() == "::ffff:" and "." in address else address
+
+
+def counted_as(address: str) -> str:
+    """Whom the limits of an address count: of IPv6 a network of /64, all of which one host may have."""
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return address
 
 
 class AtOnce(Protocol):

@@ -10,7 +10,9 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -126,6 +128,34 @@ def test_a_renewed_certificate_is_for_new_connections_and_open_ones_stay(served:
     assert serial_of(kept) == former
     assert served.serial() != former
     kept.close()
+
+
+def test_renewals_cost_no_request_of_those_that_come_all_the_time(served: Served) -> None:
+    over = threading.Event()
+
+    def keep_asking(_: int) -> tuple[set[int], set[int], int]:
+        """Statuses, certificates and how often, on connections of two requests each."""
+        statuses, serials, count = set(), set(), 0
+        while not over.is_set():
+            with closing(served.connect()) as connection:
+                serials.add(serial_of(connection))
+                statuses |= {alive(connection), alive(connection)}
+            count += 1
+        return statuses, serials, count
+
+    with ThreadPoolExecutor(4) as pool:
+        clients = [pool.submit(keep_asking, n) for n in range(4)]
+        try:
+            for _ in range(5):
+                (served.directory / "d" / "tls" / "server.pem").unlink()
+                tls.prepare(Config(data_dir=str(served.directory / "d")))
+                served.reload("configuration_reloaded")
+        finally:
+            over.set()
+        seen = [client.result() for client in clients]
+    assert set().union(*(statuses for statuses, _, _ in seen)) == {200}
+    assert len(set().union(*(serials for _, serials, _ in seen))) >= 3, "the clients met the renewals"
+    assert min(count for _, _, count in seen) > 5
 
 
 def test_broken_files_change_nothing_and_are_told(served: Served) -> None:

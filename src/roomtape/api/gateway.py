@@ -34,7 +34,7 @@ from roomtape.api.steps import Chain
 from roomtape.api.tally import Tally
 from roomtape.config import Config
 from roomtape.loglines import Often
-from roomtape.serving import Answer, AtOnce, plain_address
+from roomtape.serving import Answer, AtOnce, counted_as, plain_address
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -211,7 +211,7 @@ class Gateway:
         if not failure.code.startswith("AuthFailure.") or failure.code.endswith(".UnauthorizedOperation"):
             return None
         chain = self._chain
-        if chain.buckets.take(("failures", call.address), steps.FAILURES_PER_S):
+        if chain.buckets.take(("failures", counted_as(call.address)), steps.FAILURES_PER_S):
             return None
         # Spread out, or they would all come back in the same instant.
         return chain.services.clock.sleep(random.uniform(0.5, 1.0))

@@ -56,6 +56,7 @@ from roomtape.contract.regions import REGIONS
 from roomtape.contract.shapes import Request
 from roomtape.errors import DomainError, NotBuilt
 from roomtape.secret import Secret
+from roomtape.serving import counted_as
 from roomtape.state import replay
 from roomtape.state.replay import Replay, Twins
 
@@ -123,7 +124,7 @@ def size(chain: Chain, call: Call) -> None:
 
 def address_throttle(chain: Chain, call: Call) -> None:
     """3: calls per second of one address, whoever it is."""
-    if not chain.buckets.take(("address", call.address), chain.config.limits.per_address):
+    if not chain.buckets.take(("address", counted_as(call.address)), chain.config.limits.per_address):
         raise _too_many("RequestLimitExceeded.IPLimitExceeded")
 
 

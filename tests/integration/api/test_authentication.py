@@ -59,6 +59,14 @@ async def test_an_address_may_not_call_too_often(api: Stand) -> None:
     assert (await api.send("POST")).code == "MissingParameter"
 
 
+async def test_of_ipv6_a_network_may_not_call_too_often(api: Stand) -> None:
+    api.config.limits.per_address = 2
+    api.restart()
+    codes = [(await api.send("POST", address=f"2001:db8:0:1::{n}")).code for n in range(3)]
+    assert codes == ["MissingParameter"] * 2 + ["RequestLimitExceeded.IPLimitExceeded"]
+    assert (await api.send("POST", address="2001:db8:0:2::1")).code == "MissingParameter"
+
+
 async def test_without_credentials_authorization_is_missing(api: Stand) -> None:
     answer = await api.send("POST", {"host": HOST, "content-type": "application/json"}, b"{}")
     assert answer.code == "MissingParameter"

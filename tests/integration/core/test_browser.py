@@ -100,7 +100,7 @@ SIMULCAST = """async (url) => {
 }"""
 
 
-async def test_of_a_simulcast_the_largest_layer_is_taken(stage: Stage, browser: Browser) -> None:
+async def test_r_res_2_of_a_simulcast_the_largest_layer_is_taken_and_never_another(stage: Stage, browser: Browser) -> None:
     publisher, viewer = await page_of(browser, stage), await page_of(browser, stage)
     await publisher.evaluate(SIMULCAST, stage.whip(ROOM, "amy"))
     size = await stage.news.wait("track_size", ROOM, "amy", "video")
