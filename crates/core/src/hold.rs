@@ -20,13 +20,31 @@ const JUMP: u16 = 4096;
 /// So many packets do not wait for one: [`VIDEO_WINDOW`] of a stream of 30 Mb/s.
 const MOST: usize = 2048;
 
+/// What came from the network, and from whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    pub protocol: Protocol,
+    pub source: SocketAddr,
+    pub bytes: &'a [u8],
+}
+
 /// A datagram that waits.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Held {
-    pub protocol: Protocol,
-    pub source: SocketAddr,
-    pub datagram: Vec<u8>,
+    protocol: Protocol,
+    source: SocketAddr,
+    bytes: Vec<u8>,
     seq: u16,
+}
+
+impl Held {
+    pub fn datagram(&self) -> Datagram<'_> {
+        Datagram {
+            protocol: self.protocol,
+            source: self.source,
+            bytes: &self.bytes,
+        }
+    }
 }
 
 /// The holes of a stream, and the datagrams past the first of them.
@@ -63,23 +81,16 @@ impl Hold {
     }
 
     /// Keeps a datagram of the stream if it is too far past a hole. True: it was kept.
-    pub fn takes(
-        &mut self,
-        now: Instant,
-        protocol: Protocol,
-        source: SocketAddr,
-        seq: u16,
-        datagram: &[u8],
-    ) -> bool {
+    pub fn takes(&mut self, now: Instant, seq: u16, datagram: Datagram<'_>) -> bool {
         self.give_up(now);
         let behind_those_held = self.is_holding() && self.ahead(seq) > REACH;
         if !self.is_far(seq) && !behind_those_held {
             return false;
         }
         self.held.push_back(Held {
-            protocol,
-            source,
-            datagram: datagram.to_vec(),
+            protocol: datagram.protocol,
+            source: datagram.source,
+            bytes: datagram.bytes.to_vec(),
             seq,
         });
         while self.held.len() > MOST && !self.past.is_empty() {
@@ -173,16 +184,19 @@ mod tests {
     }
 
     fn takes(hold: &mut Hold, n: u64, now: Instant) -> bool {
-        let source = "127.0.0.1:9".parse().unwrap();
-        let seq = (FIRST + n) as u16;
-        hold.takes(now, Protocol::Udp, source, seq, &n.to_be_bytes())
+        let datagram = Datagram {
+            protocol: Protocol::Udp,
+            source: "127.0.0.1:9".parse().unwrap(),
+            bytes: &n.to_be_bytes(),
+        };
+        hold.takes(now, (FIRST + n) as u16, datagram)
     }
 
     /// Gives on what may go, as str0m would take it.
     fn drain(hold: &mut Hold, now: Instant) -> Vec<u64> {
         let mut out = Vec::new();
         while let Some(held) = hold.pop(now) {
-            let n = u64::from_be_bytes(held.datagram.try_into().unwrap());
+            let n = u64::from_be_bytes(held.bytes.try_into().unwrap());
             hold.came(FIRST + n, now);
             out.push(n);
         }

@@ -7,7 +7,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::Input;
 
 use super::Lane;
-use crate::hold::{Held, Hold};
+use crate::hold::{Datagram, Held, Hold};
 use crate::peer::Incoming;
 use crate::prelude::Prelude;
 use crate::rtp::RtpPlace;
@@ -40,7 +40,12 @@ impl Lane {
                 }
             }
         }
-        self.receive(now, id, protocol, source, datagram);
+        let datagram = Datagram {
+            protocol,
+            source,
+            bytes: datagram,
+        };
+        self.receive(now, id, datagram);
     }
 
     /// Gives on what waited long enough.
@@ -81,27 +86,25 @@ impl Lane {
     /// Gives on a publisher's first packets.
     pub(super) fn end_prelude(&mut self, now: Instant, id: PeerId) {
         let held = self.preludes.remove(&id).map(Prelude::in_order);
-        for (source, datagram) in held.unwrap_or_default() {
-            self.receive(now, id, Protocol::Udp, source, &datagram);
+        for (source, bytes) in held.unwrap_or_default() {
+            let datagram = Datagram {
+                protocol: Protocol::Udp,
+                source,
+                bytes: &bytes,
+            };
+            self.receive(now, id, datagram);
         }
     }
 
     /// Gives a datagram to its peer, unless it has to wait behind a hole; then what waited and need not any longer.
-    fn receive(
-        &mut self,
-        now: Instant,
-        id: PeerId,
-        protocol: Protocol,
-        source: SocketAddr,
-        datagram: &[u8],
-    ) {
-        if let Some((hold, seq)) = self.hold_of(id, datagram) {
-            if hold.takes(now, protocol, source, seq, datagram) {
+    fn receive(&mut self, now: Instant, id: PeerId, datagram: Datagram<'_>) {
+        if let Some((hold, seq)) = self.hold_of(id, datagram.bytes) {
+            if hold.takes(now, seq, datagram) {
                 self.holding.insert(id);
                 return;
             }
         }
-        self.give(now, id, protocol, source, datagram);
+        self.give(now, id, datagram);
         if self.holding.contains(&id) {
             self.release(now, id);
         }
@@ -118,7 +121,7 @@ impl Lane {
     /// Gives on the packets of a peer that need not wait any longer.
     fn release(&mut self, now: Instant, id: PeerId) {
         while let Some(held) = self.next_of(now, id) {
-            self.give(now, id, held.protocol, held.source, &held.datagram);
+            self.give(now, id, held.datagram());
         }
         let is_holding = |s: &Incoming| s.hold.as_ref().is_some_and(Hold::is_holding);
         let peer = self.peers.get(&id);
@@ -133,14 +136,12 @@ impl Lane {
         holds.find_map(|hold| hold.pop(now))
     }
 
-    fn give(
-        &mut self,
-        now: Instant,
-        id: PeerId,
-        protocol: Protocol,
-        source: SocketAddr,
-        datagram: &[u8],
-    ) {
+    fn give(&mut self, now: Instant, id: PeerId, datagram: Datagram<'_>) {
+        let Datagram {
+            protocol,
+            source,
+            bytes,
+        } = datagram;
         let local = match protocol {
             Protocol::Udp => &self.config.udp,
             _ => &self.config.tcp,
@@ -149,7 +150,7 @@ impl Lane {
         let Some(&destination) = same_family.or(local.first()) else {
             return;
         };
-        let Ok(contents) = datagram.try_into() else {
+        let Ok(contents) = bytes.try_into() else {
             return;
         };
         let receive = Receive {
